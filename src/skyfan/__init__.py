@@ -1,0 +1,1 @@
+"""Fan a model out over the sky."""

@@ -1,0 +1,65 @@
+"""The bytes of one stored file, wherever it lies, read by range and without a copy where that is possible."""
+
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+
+class Blob(ABC):
+    """A read-only sequence of bytes with a name for messages."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name = name
+        self.size = size
+
+    @abstractmethod
+    def view(self, start: int, stop: int) -> memoryview:
+        """Return bytes `start` to `stop`; the caller has checked that they lie within the blob."""
+
+    def release(self) -> None:
+        """Let go of what reading has brought into memory; views stay valid."""
+
+    def close(self) -> None:
+        """Give back what the blob holds. A mapping stays until its last view is gone."""
+
+
+class MappedBlob(Blob):
+    """A local file, memory-mapped: nothing is copied, and `release` takes its pages out of the resident set."""
+
+    def __init__(self, path: Path) -> None:
+        size = path.stat().st_size
+        super().__init__(str(path), size)
+        self._map: mmap.mmap | None = None
+        if size:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def view(self, start: int, stop: int) -> memoryview:
+        return memoryview(self._map)[start:stop] if self._map is not None else memoryview(b"")
+
+    def release(self) -> None:
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+class BufferBlob(Blob):
+    """Bytes that are in memory already: a partition fetched by one request."""
+
+    def __init__(self, name: str, data: bytes | memoryview) -> None:
+        self._data = memoryview(data).cast("B")
+        super().__init__(name, len(self._data))
+
+    def view(self, start: int, stop: int) -> memoryview:
+        return self._data[start:stop]
+
+
+class RangedBlob(Blob):
+    """A remote object read range by range: a survey larger than memory."""
+
+    def __init__(self, name: str, size: int, fetch: Callable[[int, int], memoryview]) -> None:
+        super().__init__(name, size)
+        self._fetch = fetch
+
+    def view(self, start: int, stop: int) -> memoryview:
+        return self._fetch(start, stop) if stop > start else memoryview(b"")

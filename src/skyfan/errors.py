@@ -1,0 +1,123 @@
+"""Every error that skyfan raises on purpose.
+
+SkyfanError
+├── InputError                  what was handed in cannot be used; exit code 2
+│   ├── PayloadError            an unknown, missing or mistyped key of a payload
+│   ├── KeyNameError            a bucket, key or prefix that could leave its folder
+│   ├── SurveyError             a survey that cannot be split, or an index that does not fit its partitions
+│   ├── PartitionError          a partition that cannot be read, or not by this model
+│   ├── ModelError              a model that cannot be loaded or has no use for these partitions
+│   └── ClaimedError            the result path belongs to another payload, or another driver is at work
+├── StoreError                  the store did not do what it was asked; may pass, so it is tried again; exit code 1
+│   ├── StoreAbsentError        there is no such store or bucket
+│   ├── StoreRefusedError       no permission
+│   └── StoreFullError          no space left
+├── WorkerError                 a task's worker ended or ran out of time or memory; may pass; exit code 1
+└── RunError                    exit code 1, unless its cause says otherwise
+    ├── RunFailedError          more tasks failed than the payload tolerates
+    ├── RunStoppedError         the run was interrupted; running it again goes on; exit code 130
+    └── LeaseLostError          another driver took the run over
+"""
+
+from typing import ClassVar
+
+
+class SkyfanError(Exception):
+    """Any error that skyfan raises on purpose; its text says what, got, expected and what to do next."""
+
+    exit_code: ClassVar[int] = 1
+    """What the command line exits with."""
+    may_pass: ClassVar[bool] = False
+    """Whether trying the same again can help."""
+    ends_run: ClassVar[bool] = False
+    """Whether every other task would meet the same, so that no new one should start."""
+
+
+class InputError(SkyfanError):
+    """What was handed in cannot be used as it is."""
+
+    exit_code = 2
+
+
+class PayloadError(InputError):
+    """A payload with an unknown, missing or mistyped key."""
+
+
+class KeyNameError(InputError):
+    """A bucket, key or prefix that is malformed or could leave its folder."""
+
+
+class SurveyError(InputError):
+    """A survey that cannot be split, or an index that does not fit its partitions."""
+
+
+class PartitionError(InputError):
+    """A partition that cannot be read, or not by this model."""
+
+
+class ModelError(InputError):
+    """A model that cannot be loaded, or whose inputs the partitions do not have."""
+
+    ends_run = True
+
+
+class ClaimedError(InputError):
+    """The result path belongs to another payload, or another driver is at work on it."""
+
+
+class StoreError(SkyfanError):
+    """The store did not do what it was asked."""
+
+    may_pass = True
+
+
+class StoreAbsentError(StoreError):
+    """There is no such store, or no such bucket in it."""
+
+    exit_code = 2
+    may_pass = False
+    ends_run = True
+
+
+class StoreRefusedError(StoreError):
+    """The store does not permit it."""
+
+    exit_code = 2
+    may_pass = False
+    ends_run = True
+
+
+class StoreFullError(StoreError):
+    """No space is left in the store."""
+
+    exit_code = 2
+    may_pass = False
+    ends_run = True
+
+
+class WorkerError(SkyfanError):
+    """The worker of a task ended, or ran out of time or memory."""
+
+    may_pass = True
+
+
+class RunError(SkyfanError):
+    """A run that did not reach its end."""
+
+
+class RunFailedError(RunError):
+    """More tasks failed than the payload tolerates."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+class RunStoppedError(RunError):
+    """The run was interrupted; running the same payload again goes on."""
+
+    exit_code = 130
+
+
+class LeaseLostError(RunError):
+    """Another driver took the run over."""
