@@ -47,7 +47,7 @@ class BufferBlob(Blob):
     """Bytes that are in memory already: a partition fetched by one request."""
 
     def __init__(self, name: str, data: bytes | memoryview) -> None:
-        self._data = memoryview(data).cast("B")
+        self._data = memoryview(data).cast("B").toreadonly()
         super().__init__(name, len(self._data))
 
     def view(self, start: int, stop: int) -> memoryview:

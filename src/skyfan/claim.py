@@ -1,0 +1,61 @@
+"""A result path belongs to the payload that claimed it first."""
+
+from skyfan.errors import ClaimedError
+from skyfan.keys import RunKeys, rank_of
+from skyfan.payload import Payload, decode_object, differing_keys, parse_payload
+from skyfan.storage import Bucket
+
+
+def read_claim(bucket: Bucket, keys: RunKeys) -> Payload | None:
+    """Return the payload that holds a result path, None if it is free.
+
+    Raises
+    ------
+    PayloadError
+        If what is stored there is no payload.
+    """
+    data = bucket.get(keys.payload)
+    if data is None:
+        return None
+    source = f"{bucket.name}/{keys.payload}"
+    return parse_payload(decode_object(data, source), source=source)[0]
+
+
+def claim(bucket: Bucket, keys: RunKeys, payload: Payload) -> None:
+    """Claim a result path, or find that it is this payload's already.
+
+    Raises
+    ------
+    ClaimedError
+        If it belongs to another payload.
+    """
+    if not bucket.create(keys.payload, payload.encode()):
+        check_claim(bucket, keys, payload)
+
+
+def check_claim(bucket: Bucket, keys: RunKeys, payload: Payload) -> None:
+    """Check that a result path is free or this payload's; see `claim`."""
+    holder = read_claim(bucket, keys)
+    if holder is None:
+        return
+    differing = differing_keys(holder, payload)
+    if differing:
+        said = ", ".join(
+            f"{name} {_value(holder, name)!r} (asked now: {_value(payload, name)!r})" for name in differing
+        )
+        raise ClaimedError(
+            f"{payload.run_id}: this result path belongs to another payload, with {said}; expected the same: "
+            "choose another result_path, or --overwrite to delete that run first"
+        )
+
+
+def release_claim(bucket: Bucket, keys: RunKeys) -> None:
+    """Delete what a run stored, by its names only; the claim goes last, so that an interruption leaves a run to resume."""
+    stored = {entry.key for entry in bucket.list(keys.result_path)}
+    ranked = sorted(key for key in stored if key.startswith((f"{keys.predictions}/", f"{keys.reports}/")))
+    singles = (keys.summary, keys.combined, keys.manifest, keys.payload)
+    bucket.delete([key for key in ranked if rank_of(key) is not None] + [key for key in singles if key in stored])
+
+
+def _value(payload: Payload, name: str) -> object:
+    return getattr(payload, "s3_object_name" if name == "S3_object_name" else name)

@@ -1,0 +1,1 @@
+"""Where tasks run. An engine runs functions that it knows nothing about."""

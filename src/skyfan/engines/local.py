@@ -1,0 +1,198 @@
+"""Worker processes on this machine. One that dies, or takes too long, fails its own item and is replaced."""
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+
+from skyfan.engines.base import Outcome, Work
+from skyfan.engines.frames import read_frame, write_frame
+from skyfan.engines.worker import OK
+from skyfan.task import TaskError
+
+_LAST_WORDS_BYTES = 2000
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def default_workers() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(eq=False)
+class _Worker:
+    """One process, its pipes, and the item that it is busy with."""
+
+    process: "subprocess.Popen[bytes]"
+    to_worker: int
+    from_worker: int
+    words: IO[bytes]
+    """What it wrote to stdout and stderr; shown only if it dies."""
+    number: int | None = None
+    deadline: float = field(default=float("inf"))
+    watched: bool = False
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.to_worker)
+        os.close(self.from_worker)
+        self.words.close()
+
+    def last_words(self) -> str:
+        size = self.words.seek(0, os.SEEK_END)
+        self.words.seek(max(0, size - _LAST_WORDS_BYTES))
+        text = self.words.read().decode(errors="replace").strip()
+        return f"; its last words: {text}" if text else ""
+
+
+class LocalEngine:
+    """Runs items in `workers` processes of this machine.
+
+    Parameters
+    ----------
+    work : Work
+        What they do.
+    workers : int
+        How many processes.
+    timeout_s : float
+        Seconds after which an attempt is ended.
+    """
+
+    def __init__(self, work: Work, workers: int, timeout_s: float) -> None:
+        self._work = work
+        self._timeout_s = timeout_s
+        self._selector = selectors.DefaultSelector()
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
+        self._slots = workers
+        try:
+            for _ in range(workers):
+                self._idle.append(self._start())
+        except OSError:
+            self.close()
+            raise
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def submit(self, number: int, attempt: int, item: bytes) -> None:
+        worker = self._idle.pop()
+        worker.number, worker.deadline = number, time.monotonic() + self._timeout_s
+        self._busy.append(worker)
+        if not worker.watched:
+            self._watch(worker)
+        try:
+            write_frame(worker.to_worker, number, attempt, item)
+        except BrokenPipeError:
+            return  # it is dead: `wait` finds its other pipe closed and says so
+
+    def wait(self, timeout_s: float | None) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        until = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
+        while self._busy and not outcomes:
+            now = time.monotonic()
+            next_check = min(until, *(worker.deadline for worker in self._busy))
+            ready = self._selector.select(None if next_check == float("inf") else max(0.0, next_check - now))
+            for key, _ in ready:
+                if key.data in self._busy:
+                    outcomes.append(self._take(key.data))
+                else:
+                    self._unwatch(key.data)  # it died idle; the next item handed to it finds that out
+            outcomes += self._expire()
+            if time.monotonic() >= until:
+                break
+        if not self._busy and not outcomes and timeout_s:
+            time.sleep(timeout_s)
+        return outcomes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every worker at once. What they have stored stays; what they were at is not stored."""
+        for worker in self._idle + self._busy:
+            worker.end()
+        self._idle, self._busy = [], []
+        self._selector.close()
+
+    def _start(self) -> _Worker:
+        incoming, to_worker = os.pipe()
+        from_worker, outgoing = os.pipe()
+        words = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the worker)
+        # -P: a file in the working directory must not pass for a module
+        command = [sys.executable, "-P", "-m", "skyfan.engines.worker", str(incoming), str(outgoing)]
+        process = subprocess.Popen(
+            [*command, self._work.function, self._work.context, str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=words,
+            pass_fds=(incoming, outgoing),
+            env=os.environ | _ONE_THREAD,
+            start_new_session=True,
+        )
+        os.close(incoming)
+        os.close(outgoing)
+        worker = _Worker(process, to_worker, from_worker, words)
+        self._watch(worker)
+        return worker
+
+    def _watch(self, worker: _Worker) -> None:
+        self._selector.register(worker.from_worker, selectors.EVENT_READ, worker)
+        worker.watched = True
+
+    def _unwatch(self, worker: _Worker) -> None:
+        self._selector.unregister(worker.from_worker)
+        worker.watched = False
+
+    def _take(self, worker: _Worker) -> Outcome:
+        """Read a worker's answer; if there is none it has died."""
+        number = worker.number if worker.number is not None else -1
+        frame = read_frame(worker.from_worker)
+        if frame is None:
+            worker.process.wait()
+            ending = _ending(worker.process.returncode)
+            return self._replace(worker, f"the worker process {worker.process.pid} {ending}{worker.last_words()}")
+        self._busy.remove(worker)
+        self._idle.append(worker)
+        worker.number, worker.deadline = None, float("inf")
+        _, status, data = frame
+        return (
+            Outcome(number, data) if status == OK else Outcome(number, error=msgspec.json.decode(data, type=TaskError))
+        )
+
+    def _expire(self) -> list[Outcome]:
+        now = time.monotonic()
+        late = [worker for worker in self._busy if worker.deadline <= now]
+        message = f"the task passed its time limit, task_timeout_s {self._timeout_s:g}, and was ended"
+        return [self._replace(worker, message) for worker in late]
+
+    def _replace(self, worker: _Worker, message: str) -> Outcome:
+        number = worker.number if worker.number is not None else -1
+        self._unwatch(worker)
+        self._busy.remove(worker)
+        worker.end()
+        self._idle.append(self._start())
+        return Outcome(number, error=TaskError("WorkerError", message, may_pass=True))
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended by itself with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+    hint = ", as when memory runs out" if -code == signal.SIGKILL else ""
+    return f"was ended by {name}{hint}"

@@ -1,0 +1,54 @@
+"""A worker of the local engine: a process that reads an item, does it, writes the result, until there are no more.
+
+It is started by a command of its own instead of a fork or multiprocessing: nothing of the driver is inherited, and a script
+or notebook that calls skyfan needs no main guard.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from skyfan.engines.frames import read_frame, write_frame
+from skyfan.reports import describe
+
+OK, ERROR = 0, 1
+_PARENT_CHECK_S = 1.0
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the driver closes the pipe: `worker IN_DESCRIPTOR OUT_DESCRIPTOR FUNCTION CONTEXT PARENT`."""
+    incoming, outgoing, parent = int(arguments[0]), int(arguments[1]), int(arguments[4])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    work = _load(arguments[2])(arguments[3])
+    while (frame := read_frame(incoming)) is not None:
+        number, attempt, item = frame
+        try:
+            status, data = OK, work(item, attempt)
+        except Exception as error:  # whatever it was, it belongs to this item: the driver decides what follows
+            status, data = ERROR, msgspec.json.encode(describe(error))
+        write_frame(outgoing, number, status, data)
+
+
+def _load(function: str) -> Callable[[str], Callable[[bytes, int], bytes]]:
+    module, _, name = function.partition(":")
+    found: Any = getattr(importlib.import_module(module), name)
+    return found  # type: ignore[no-any-return]
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the driver is gone, even if it was killed in the middle of a task."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,137 @@
+"""Every stored name: how it is checked, built and read back. No other module spells a key."""
+
+import re
+from dataclasses import dataclass
+
+from skyfan.errors import KeyNameError
+
+MAX_KEY_BYTES = 1024  # S3's own limit, so that what works in a folder works there too
+INDEX_NAME = "index.json"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
+_RANKED = re.compile(r"(?:part-)?(\d{5,})\.(?:parquet|json)", re.ASCII)
+
+
+def check_key(text: str, what: str) -> str:
+    """Return a key as it is, or say why it could leave its folder or be read in two ways.
+
+    Raises
+    ------
+    KeyNameError
+        If the key is empty, absolute or too long, or has a `..`, `.` or empty segment, a backslash or a control character.
+    """
+    fault = _fault(text)
+    if fault:
+        shown = text if len(text) <= 80 else text[:77] + "..."
+        raise KeyNameError(
+            f"{what}: {shown!r} {fault}; expected names joined by single slashes, as in 'surveys/25MB', "
+            "without '.', '..', backslashes or control characters"
+        )
+    return text
+
+
+def _fault(text: str) -> str | None:
+    if not text:
+        return "is empty"
+    if _CONTROL.search(text):
+        return "holds a control character"
+    if text.startswith("/"):
+        return "is absolute"
+    if "\\" in text:
+        return "holds a backslash"
+    if len(text.encode()) > MAX_KEY_BYTES:
+        return f"is longer than {MAX_KEY_BYTES} bytes"
+    for segment in text.split("/"):
+        if segment in {"", ".", ".."}:
+            return f"has the segment {segment!r}"
+    return None
+
+
+def check_prefix(text: str, what: str) -> str:
+    """Return a prefix as a folder's name; one slash at its end is allowed and dropped.
+
+    Raises
+    ------
+    KeyNameError
+        As `check_key`.
+    """
+    return check_key(text.removesuffix("/") if text != "/" else text, what)
+
+
+def check_bucket(text: str, what: str) -> str:
+    """Return a bucket's name, which is one segment.
+
+    Raises
+    ------
+    KeyNameError
+        As `check_key`, and if the name holds a slash.
+    """
+    check_key(text, what)
+    if "/" in text:
+        raise KeyNameError(f"{what}: {text!r} holds a slash; expected one name; folders belong into the prefix or path")
+    return text
+
+
+def natural(key: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which 2.pt comes before 10.pt; distinct keys never compare equal."""
+    pieces = _DIGITS.split(key)
+    order = tuple((1, int(piece), piece) if i % 2 else (0, 0, piece) for i, piece in enumerate(pieces))
+    return (*order, (0, 0, key))
+
+
+def index_of(prefix: str) -> str:
+    """Key of the index beside the partitions of a prefix."""
+    return f"{prefix}/{INDEX_NAME}"
+
+
+def partition_of(prefix: str, number: int, suffix: str) -> str:
+    """Key of partition `number`, counted from 1 as in the original system."""
+    return f"{prefix}/{number}{suffix}"
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """The names of all that one run stores in its bucket, below its result path."""
+
+    result_path: str
+
+    @property
+    def payload(self) -> str:
+        return f"{self.result_path}/payload.json"
+
+    @property
+    def lease(self) -> str:
+        return f"{self.result_path}/lease.json"
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.result_path}/manifest.json"
+
+    @property
+    def combined(self) -> str:
+        return f"{self.result_path}/combined_data.json"
+
+    @property
+    def summary(self) -> str:
+        return f"{self.result_path}/summary.json"
+
+    @property
+    def predictions(self) -> str:
+        return f"{self.result_path}/predictions"
+
+    @property
+    def reports(self) -> str:
+        return f"{self.result_path}/reports"
+
+    def part(self, rank: int) -> str:
+        return f"{self.predictions}/part-{rank:05d}.parquet"
+
+    def report(self, rank: int) -> str:
+        return f"{self.reports}/{rank:05d}.json"
+
+
+def rank_of(key: str) -> int | None:
+    """Rank of a part's or report's key, None for any other name."""
+    match = _RANKED.fullmatch(key.rsplit("/", 1)[-1])
+    return int(match[1]) if match else None

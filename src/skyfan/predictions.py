@@ -1,0 +1,156 @@
+"""The catalogue: what a part's columns are, what its flags mean, and how a part is written and read."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from enum import IntFlag
+from typing import Any
+
+import numpy as np
+from arro3.core import Array, DataType, Field, RecordBatchReader, Schema, Table, fixed_size_list_array
+from arro3.io import read_parquet, write_parquet
+from numpy.typing import NDArray
+
+from skyfan.errors import PartitionError
+
+SCHEMA_VERSION = "1"
+COMPRESSION = "zstd(1)"
+READ_BATCH_ROWS = 65_536
+FOOTER_KEY = "skyfan"
+
+
+class Flag(IntFlag):
+    """What is to be known of a row; the column `flags` is their sum. Rows with a flag of `NO_VALUE` have no prediction."""
+
+    NON_FINITE_IMAGE = 1
+    """A pixel is NaN or infinite."""
+    NON_FINITE_MAGNITUDE = 2
+    """A magnitude, or another input that is not the image, is NaN or infinite."""
+    DEAD_BAND = 4
+    """All pixels of a band have the same value: nothing was observed."""
+    NON_FINITE_OUTPUT = 8
+    """The model returned NaN or infinity."""
+    OUT_OF_RANGE = 16
+    """An input lies outside the range that the model's metadata call valid; the prediction is given all the same."""
+
+
+NO_VALUE = Flag.NON_FINITE_IMAGE | Flag.NON_FINITE_MAGNITUDE | Flag.DEAD_BAND | Flag.NON_FINITE_OUTPUT
+
+RENAMED = {"redshift": "z_spec"}
+"""Partition tensors whose column has another name."""
+
+RESERVED = frozenset({"source", "row", "object_id", "ra", "dec", "z_spec", "flags"})
+"""Columns that a model's outputs may not be called."""
+
+
+def count_flags(flags: NDArray[np.uint16]) -> dict[str, int]:
+    """Return the number of rows by name of flag, without the flags that no row has."""
+    counts = {str(flag.name).lower(): int(np.count_nonzero(flags & flag.value)) for flag in Flag}
+    return {name: count for name, count in counts.items() if count}
+
+
+def build_part(
+    sources: list[tuple[str, int]],
+    columns: Mapping[str, NDArray[Any]],
+    outputs: Mapping[str, NDArray[Any]],
+    flags: NDArray[np.uint16],
+) -> Table:
+    """Put a task's results together as one table.
+
+    Parameters
+    ----------
+    sources : list of (str, int)
+        Key and rows of each partition, in the order read.
+    columns : mapping
+        Tensors taken over from the partitions, shape (rows,).
+    outputs : mapping
+        What the model returned, shape (rows,) or (rows, values).
+    flags : array of uint16, shape (rows,)
+        Rows with one of `NO_VALUE` get null for every output.
+    """
+    counts = np.array([rows for _, rows in sources], np.int64)
+    which = np.repeat(np.arange(len(sources), dtype=np.uint32), counts)
+    rows = np.arange(len(flags), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    source = Array([key for key, _ in sources], type=DataType.utf8()).take(Array.from_numpy(which))
+    table: dict[str, Any] = {"source": source, "row": Array.from_numpy(rows)}
+    table |= {RENAMED.get(name, name): Array.from_numpy(_flat(values)) for name, values in columns.items()}
+    valid = _valid_rows(flags)
+    table |= {name: _output_column(values, valid) for name, values in outputs.items()}
+    table["flags"] = Array.from_numpy(flags)
+    return Table.from_pydict(table)
+
+
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(values.reshape(len(values)))
+
+
+def _valid_rows(flags: NDArray[np.uint16]) -> Array | None:
+    """Row numbers with null where a row has no value, None if every row has one."""
+    bad = (flags & NO_VALUE.value) != 0
+    if not bad.any():
+        return None
+    return Array([None if flagged else row for row, flagged in enumerate(bad.tolist())], type=DataType.uint32())
+
+
+def _output_column(values: NDArray[Any], valid: Array | None) -> Array:
+    values = np.ascontiguousarray(values)
+    if values.ndim == 1 or values.shape[1:] == (1,):
+        column = Array.from_numpy(values.reshape(-1))
+    else:
+        width = int(np.prod(values.shape[1:]))
+        flat = Array.from_numpy(values.reshape(-1))
+        column = fixed_size_list_array(flat, width, type=DataType.list(Field("item", flat.type), width))
+    return column if valid is None else column.take(valid)
+
+
+def encode_part(table: Table, metadata: Mapping[str, str]) -> bytes:
+    """Encode a part as Parquet; the same table gives the same bytes."""
+    buffer = io.BytesIO()
+    # one key only: the writer puts several in random order, and then equal parts would differ in their hash
+    footer = {FOOTER_KEY: json.dumps({"schema": SCHEMA_VERSION, **metadata}, sort_keys=True)}
+    write_parquet(table, buffer, compression=COMPRESSION, key_value_metadata=footer)
+    return buffer.getvalue()
+
+
+def read_part(data: bytes, name: str) -> RecordBatchReader:
+    """Open a part.
+
+    Raises
+    ------
+    PartitionError
+        If the bytes are no Parquet file.
+    """
+    try:
+        return read_parquet(io.BytesIO(data), batch_size=READ_BATCH_ROWS)
+    except Exception as error:  # the reader raises bare Exceptions
+        text = str(error).split("\n", 1)[0]
+        raise PartitionError(f"{name}: not a Parquet file ({text}); run the payload again to write it anew") from error
+
+
+def chain_parts(parts: Iterable[tuple[str, bytes]]) -> RecordBatchReader:
+    """Read many parts as one stream of batches, opening each only when the stream gets there.
+
+    Raises
+    ------
+    PartitionError
+        If there is no part, or one has other columns than the first.
+    """
+    iterator = iter(parts)
+    try:
+        first_name, first_data = next(iterator)
+    except StopIteration:
+        raise PartitionError("no part to read: the run has not finished a task; run it, then ask again") from None
+    first = read_part(first_data, first_name)
+    schema = Schema([first.schema.field(i) for i in range(len(first.schema))])
+
+    def batches() -> Iterator[Any]:
+        yield from first
+        for name, data in iterator:
+            reader = read_part(data, name)
+            if reader.schema.names != schema.names:
+                raise PartitionError(
+                    f"{name}: columns {reader.schema.names}; expected {schema.names}, as in {first_name}"
+                )
+            yield from reader
+
+    return RecordBatchReader.from_batches(schema, batches())

@@ -1,0 +1,227 @@
+"""The built-in worker: an ONNX model, loaded once a process, run over a partition batch by batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from skyfan.errors import ModelError, PartitionError
+from skyfan.measure import Meter
+from skyfan.partition import Partition
+from skyfan.predictions import NO_VALUE, RESERVED, Flag
+from skyfan.screening import ValidRange, parse_valid_range, screen
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(double)": np.dtype(np.float64),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(int32)": np.dtype(np.int32),
+}
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """One input of a model."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...]
+    """None where any size goes; the first is the batch."""
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of that shape fits, its rows aside."""
+        pairs = zip(self.shape[1:], shape[1:], strict=False)
+        return len(self.shape) == len(shape) and all(want in (None, got) for want, got in pairs)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model returned for one partition."""
+
+    outputs: dict[str, NDArray[Any]]
+    """By name, shape (rows,) or (rows, values)."""
+    flags: NDArray[np.uint16]
+    """Shape (rows,); see `skyfan.predictions.Flag`."""
+    batches: int
+
+
+class Predictor:
+    """A loaded model.
+
+    Parameters
+    ----------
+    source : Path or bytes
+        The ONNX file, or its content.
+    name : str
+        For messages.
+    threads : int
+        Threads of one inference. One a process is the fastest way to fill a machine.
+
+    Raises
+    ------
+    ModelError
+        If it is not ONNX, or cannot take partitions.
+    """
+
+    def __init__(self, source: Path | bytes, name: str, threads: int = 1) -> None:
+        self.name = name
+        self._session = _open_session(source, name, threads)
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.inputs = tuple(_model_input(node, name) for node in self._session.get_inputs())
+        self.outputs = tuple(str(node.name) for node in self._session.get_outputs())
+        self._ranges: Mapping[str, ValidRange] = parse_valid_range(self.metadata.get("valid_range"), name)
+        clash = sorted(RESERVED.intersection(self.outputs))
+        if clash:
+            raise ModelError(
+                f"model {name}: an output is called {clash[0]!r}, which is a column of its own; rename it in the export"
+            )
+
+    def check(self, partition: Partition) -> None:
+        """Check that a partition has what the model needs.
+
+        Raises
+        ------
+        PartitionError
+            If an input is missing or has another shape.
+        """
+        for needed in self.inputs:
+            tensor = partition.tensors.get(needed.name)
+            if tensor is None:
+                raise PartitionError(
+                    f"{partition.name}: no tensor {needed.name!r}, which the model {self.name} needs; "
+                    f"it has {', '.join(sorted(partition.tensors))}; rename the model's inputs in its export, or the tensors"
+                )
+            if not needed.accepts(tensor.shape):
+                raise PartitionError(
+                    f"{partition.name}: {needed.name} has the shape {tensor.shape}; expected {_shown(needed.shape)} "
+                    f"for the model {self.name}"
+                )
+
+    def predict(self, partition: Partition, batch_size: int, meter: Meter) -> Predicted:
+        """Run the model over every row of a partition.
+
+        Rows that cannot be predicted (see `NO_VALUE`) are flagged and have NaN, never skipped.
+
+        Raises
+        ------
+        PartitionError
+            As `check`.
+        ModelError
+            If the model fails, or returns another number of rows than it was given.
+        """
+        self.check(partition)
+        names = [needed.name for needed in self.inputs]
+        flags = np.zeros(partition.rows, np.uint16)
+        outputs: dict[str, NDArray[Any]] = {}
+        starts = range(0, partition.rows, batch_size)
+        for start in starts:
+            stop = min(start + batch_size, partition.rows)
+            with meter.phase("read"):
+                batch = partition.read(names, start, stop)
+                flags[start:stop] = screen(batch, self._ranges)
+                feed, usable = self._feed(batch, flags[start:stop])
+            if usable:
+                with meter.phase("predict"):
+                    self._store(outputs, self._run(feed), start, stop, partition.rows)
+            partition.blob.release()
+        self._fill(outputs, flags)
+        return Predicted(outputs, flags, len(starts))
+
+    def _feed(self, batch: dict[str, NDArray[Any]], flags: NDArray[np.uint16]) -> tuple[dict[str, NDArray[Any]], bool]:
+        """Convert a batch to what the model takes, bad rows replaced by a good one; say if there is any good one.
+
+        A bad row must not reach the model: with int8 weights, one infinity would spoil the scale of its whole batch.
+        """
+        bad = np.flatnonzero(flags & NO_VALUE.value)
+        if len(bad) == len(flags):
+            return {}, False
+        feed = {needed.name: batch[needed.name].astype(needed.dtype, copy=bool(len(bad))) for needed in self.inputs}
+        if len(bad):
+            good = int(np.flatnonzero((flags & NO_VALUE.value) == 0)[0])
+            for values in feed.values():
+                values[bad] = values[good]
+        return feed, True
+
+    def _run(self, feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        rows = len(next(iter(feed.values())))
+        try:
+            results = self._session.run(None, {name: np.ascontiguousarray(values) for name, values in feed.items()})
+        except MemoryError:
+            raise
+        except Exception as error:  # the runtime's own errors share no base class
+            raise ModelError(f"model {self.name}: failed on a batch of {rows} rows: {_first_line(error)}") from error
+        for name, values in zip(self.outputs, results, strict=True):
+            if (
+                not isinstance(values, np.ndarray)
+                or values.ndim == 0
+                or len(values) != rows
+                or values.dtype.kind not in "fiub"
+            ):
+                got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+                raise ModelError(
+                    f"model {self.name}: output {name!r} is {got} for {rows} rows; expected one number or list a row"
+                )
+        return dict(zip(self.outputs, results, strict=True))
+
+    @staticmethod
+    def _store(
+        outputs: dict[str, NDArray[Any]], results: dict[str, NDArray[Any]], start: int, stop: int, rows: int
+    ) -> None:
+        for name, values in results.items():
+            if name not in outputs:
+                outputs[name] = np.zeros((rows, *values.shape[1:]), values.dtype)
+            outputs[name][start:stop] = values
+
+    def _fill(self, outputs: dict[str, NDArray[Any]], flags: NDArray[np.uint16]) -> None:
+        """Flag rows whose output is not finite, and give a partition without one good row its columns all the same."""
+        for node in self._session.get_outputs():
+            width = [size if isinstance(size, int) else 1 for size in node.shape[1:]]
+            outputs.setdefault(node.name, np.zeros((len(flags), *width), _DTYPES.get(node.type, np.dtype(np.float32))))
+        for values in outputs.values():
+            if values.dtype.kind == "f":
+                bad = ~np.isfinite(values.reshape(len(flags), -1)).all(axis=1)
+                flags[bad & ((flags & NO_VALUE.value) == 0)] |= Flag.NON_FINITE_OUTPUT.value
+
+
+def _open_session(source: Path | bytes, name: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong comes as an exception; nothing else belongs into a run's output
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    content = source if isinstance(source, bytes) else str(source)
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
+    except Exception as error:  # the runtime's own errors share no base class
+        raise ModelError(
+            f"model {name}: cannot be loaded as ONNX ({_first_line(error)}); expected one .onnx file with its weights inside; "
+            "export it anew, for your own torch model see 'skyfan export --help'"
+        ) from error
+
+
+def _model_input(node: Any, name: str) -> ModelInput:
+    dtype = _DTYPES.get(node.type)
+    if dtype is None:
+        raise ModelError(f"model {name}: input {node.name!r} is {node.type}; expected one of {', '.join(_DTYPES)}")
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    if not shape or shape[0] is not None:
+        raise ModelError(
+            f"model {name}: input {node.name!r} has the shape {_shown(shape)}; expected a first axis of any length "
+            "(export with a dynamic batch axis)"
+        )
+    return ModelInput(node.name, dtype, shape)
+
+
+def _shown(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

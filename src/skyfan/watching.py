@@ -1,0 +1,70 @@
+"""What a run tells whoever watches it; showing it is another module's work."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from skyfan.summary import Summary
+from skyfan.task import Report, TaskError
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The run is about to start, or to go on."""
+
+    run: str
+    tasks: int
+    tasks_done: int
+    rows: int | None
+    """Of all tasks; None if no index tells."""
+    rows_done: int
+    bytes: int
+    workers: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaskDone:
+    """A task ended well."""
+
+    report: Report
+
+
+@dataclass(frozen=True)
+class TaskRetried:
+    """An attempt failed in a way that can pass, and will be made again."""
+
+    rank: int
+    attempt: int
+    delay_s: float
+    error: TaskError
+
+
+@dataclass(frozen=True)
+class TaskGivenUp:
+    """A task failed for good."""
+
+    rank: int
+    attempts: int
+    error: TaskError
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The summary is written, or was there already."""
+
+    summary: Summary
+    found_finished: bool = False
+    """The run was complete before this drive, which did nothing."""
+
+
+RunEvent = Planned | TaskDone | TaskRetried | TaskGivenUp | Ended
+
+
+class Watcher(Protocol):
+    """Is told of every event of a run. It must be quick: the driver waits for it."""
+
+    def __call__(self, event: RunEvent) -> None: ...
+
+
+def unwatched(event: RunEvent) -> None:
+    """Watch a run without saying anything."""
