@@ -51,6 +51,11 @@ def select(payload: Payload, listing: Sequence[Entry], index: Index | None) -> t
 
 def _with_index(found: list[PartitionRef], index: Index, prefix: str, where: str) -> list[PartitionRef]:
     """Add rows and hashes from the index, which must name exactly the partitions found."""
+    if not index.complete:
+        raise SurveyError(
+            f"{where}: its {INDEX_NAME} says that 'skyfan partition' has not finished writing {index.rows} rows there; "
+            "wait for it, or run it again with --overwrite"
+        )
     known = {f"{prefix}/{item.key}": item for item in index.partitions}
     advice = f"make the partitions again with 'skyfan partition', or delete {where}{INDEX_NAME} to go without"
     absent = [key for key in known if key not in {partition.key for partition in found}]

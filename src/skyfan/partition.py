@@ -46,6 +46,8 @@ class Index(Struct, frozen=True):
 
     schema: int
     rows: int
+    complete: bool
+    """False while the partitions are being written: an interrupted `skyfan partition` must not pass for a small survey."""
     partitions: tuple[PartitionRef, ...]
     """Keys are relative to the folder that the index lies in, so that a folder can be copied elsewhere."""
 

@@ -85,6 +85,11 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         """How a run is named: `<bucket>/<result_path>`."""
         return f"{self.bucket}/{self.result_path}"
 
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the keys that were given, as JSON has them."""
+        mapping: dict[str, Any] = msgspec.to_builtins(self)
+        return mapping
+
     def encode(self) -> bytes:
         """The payload as the run stores it: normalised, without defaults."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

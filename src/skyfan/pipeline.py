@@ -67,7 +67,7 @@ def drive(
     started_at = utc_now()
     keys = RunKeys(payload.result_path)
     store.bucket(payload.data_bucket)  # an absent store is said before the lease makes a folder
-    with hold(store.bucket(payload.bucket, create=True), keys) as lease:
+    with hold(store.bucket(payload.bucket, create="bucket"), keys) as lease:
         plan = stages.initialize(payload, store, overwrite=overwrite)
         plan.warnings[:0] = warnings or []
         finished = _finished(plan, store)
@@ -150,7 +150,7 @@ def _planned(plan: Plan, workers: int) -> Planned:
         tasks_done=len(plan.done),
         rows=plan.rows,
         rows_done=sum(report.rows_out for report in done),
-        bytes=plan.bytes,
+        bytes=plan.size_bytes,
         workers=workers,
         warnings=tuple(plan.warnings),
     )

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from skyfan.claim import check_claim, claim, release_claim
 from skyfan.errors import PartitionError, StoreError
 from skyfan.inference import predict_task
@@ -39,8 +41,14 @@ class Plan:
         return None if None in known else sum(rows for rows in known if rows is not None)
 
     @property
-    def bytes(self) -> int:
-        return sum(task.bytes for task in self.tasks)
+    def size_bytes(self) -> int:
+        """Bytes of all partitions."""
+        return sum(task.size_bytes for task in self.tasks)
+
+    def describe(self) -> bytes:
+        """Return the plan as one JSON object: its figures, and every task."""
+        figures = {"run": self.payload.run_id, "rows": self.rows, "bytes": self.size_bytes, "done": sorted(self.done)}
+        return msgspec.json.encode({**figures, "warnings": self.warnings, "tasks": self.tasks})
 
 
 def preview(payload: Payload, store: Store) -> Plan:
@@ -56,7 +64,7 @@ def preview(payload: Payload, store: Store) -> Plan:
         If the partitions or the model cannot be used as they are.
     """
     data_bucket = store.bucket(payload.data_bucket)
-    bucket = store.bucket(payload.bucket, create=True)
+    bucket = store.bucket(payload.bucket, create="bucket")
     keys = RunKeys(payload.result_path)
     check_claim(bucket, keys, payload)
     model = resolve_model(payload, bucket)
@@ -86,7 +94,7 @@ def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Pl
     """
     keys = RunKeys(payload.result_path)
     if overwrite:
-        release_claim(store.bucket(payload.bucket, create=True), keys)
+        release_claim(store.bucket(payload.bucket, create="bucket"), keys)
     result = preview(payload, store)
     bucket = store.bucket(payload.bucket)
     bucket.sweep(payload.result_path)

@@ -63,7 +63,7 @@ def _source(name: str, bucket: Bucket) -> Path | bytes:
     if content is None:
         raise ModelError(
             f"model {name}: there is no such object in bucket {bucket.name!r} ({bucket.where}); expected the key of an "
-            f"ONNX file there, or the name of a model that ships with skyfan ({', '.join(models.names())})"
+            f"ONNX file there, or the name of a model that ships with skyfan ({', '.join(models.shipped())})"
         )
     return content
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -36,6 +36,8 @@ from skyfan.keys import check_bucket
 DEFAULT_STORE = "./skyfan-data"
 STORE_VARIABLE = "SKYFAN_STORE"
 READERS = 16  # requests in flight when many small objects are read
+
+Create = Literal["nothing", "bucket", "store"]
 
 _MEMORY: dict[tuple[str, str], MemoryStore] = {}
 _STAGED = re.compile(r".*#\d+", re.ASCII)
@@ -85,15 +87,16 @@ class Store:
         """Whether another process sees the same store."""
         return self._scheme != "memory"
 
-    def bucket(self, name: str, *, create: bool = False) -> "Bucket":
+    def bucket(self, name: str, *, create: Create = "nothing") -> "Bucket":
         """Open a bucket.
 
         Parameters
         ----------
         name : str
             Its name; in a folder store, that of a subfolder.
-        create : bool
-            Make the folder, and the store's, if absent. Buckets of a server are never made.
+        create : str
+            In a folder store, make what is absent: the `bucket`'s folder, or the `store`'s too. Buckets of a server are never
+            made.
 
         Raises
         ------
@@ -109,11 +112,11 @@ class Store:
             return Bucket(name, f"{self.url}/{name}", _MEMORY.setdefault((self.url, name), MemoryStore()), None)
         return Bucket(name, f"s3://{name}", _s3(name, None if self._scheme == "s3" else self.url), None)
 
-    def _folder(self, name: str, create: bool) -> "Bucket":
+    def _folder(self, name: str, create: Create) -> "Bucket":
         root = Path(unquote(urlsplit(self.url).path)) if self.url.startswith("file://") else Path(self.url)
         folder = root / name
         with _translated(str(folder)):
-            if create:
+            if create == "store" or (create == "bucket" and root.is_dir()):
                 folder.mkdir(parents=True, exist_ok=True)
             for path, what in ((root, "store"), (folder, f"bucket {name!r} of the store")):
                 if not path.is_dir():

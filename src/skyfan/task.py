@@ -35,7 +35,8 @@ class Task(Struct, frozen=True):
         return sum(known) if len(known) == len(self.partitions) else None
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
+        """Bytes of its partitions."""
         return sum(partition.bytes for partition in self.partitions)
 
 

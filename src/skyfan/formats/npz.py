@@ -138,35 +138,32 @@ class _StreamedTensor:
         PartitionError
             The rows have passed already, or the file is damaged.
         """
-        if start == 0 or self._stream is None:
-            self._rewind()
-        if start < self._next:
+        if 0 < start < self._next:
             raise PartitionError(
                 f"{self._where} is compressed, and row {start} was asked for after row {self._next - 1}; it can only "
                 "be read in order. Write it again with numpy.savez."
             )
+        # Kept only when the rows are complete: what fails halfway through must not be gone on with.
+        stream, self._stream = self._stream, None
+        if stream is None or start == 0:
+            stream, self._next = self._archive.open(self._entry), 0
+            self._skip(stream, self._header)
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
-        self._skip((start - self._next) * row)
+        self._skip(stream, (start - self._next) * row)
         out = np.empty((stop - start, *self.shape[1:]), self.dtype)
         target = out.reshape(-1).view(np.uint8)
         for first in range(0, len(target), _CHUNK):
-            target[first : first + _CHUNK] = np.frombuffer(self._read(min(_CHUNK, len(target) - first)), np.uint8)
-        self._next = stop
+            block = target[first : first + _CHUNK]
+            block[:] = np.frombuffer(self._read(stream, len(block)), np.uint8)
+        self._stream, self._next = stream, stop
         return out
 
-    def _rewind(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._stream, self._next = self._archive.open(self._entry), 0
-        self._skip(self._header)
-
-    def _skip(self, count: int) -> None:
+    def _skip(self, stream: IO[bytes], count: int) -> None:
         for first in range(0, count, _CHUNK):
-            self._read(min(_CHUNK, count - first))
+            self._read(stream, min(_CHUNK, count - first))
 
-    def _read(self, count: int) -> bytes:
-        assert self._stream is not None
-        data = _take(self._where, self._stream, count)
+    def _read(self, stream: IO[bytes], count: int) -> bytes:
+        data = _take(self._where, stream, count)
         if len(data) != count:
             raise PartitionError(f"{self._where} ends too early. The file is damaged: write or copy it again.")
         return data

@@ -49,17 +49,21 @@ def create(path: Path, spec: Spec, metadata: Mapping[str, str]) -> dict[str, np.
     PartitionError
         An array of a kind that the format does not hold.
     OSError
-        The file cannot be made, or the disk has no room for all of it.
+        The file cannot be made, or the disk has no room for all of it; then there is no file.
     """
     header, offsets = _lay_out(spec, metadata)
     size = len(header) + max((stop for _, stop in offsets.values()), default=0)
     with path.open("wb") as file:
-        file.write(header)
-        file.flush()
-        if hasattr(os, "posix_fallocate"):
-            # Room is taken now: a full disk met later, through a map, would kill the process with SIGBUS.
-            os.posix_fallocate(file.fileno(), 0, size)
-        file.truncate(size)
+        try:
+            file.write(header)
+            file.flush()
+            if hasattr(os, "posix_fallocate"):
+                # Room is taken now: a full disk met later, through a map, would kill the process with SIGBUS.
+                os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(size)
+        except OSError:
+            path.unlink()
+            raise
     return {
         name: np.memmap(path, _stored(spec[name][0]), "r+", len(header) + start, spec[name][1])
         for name, (start, _) in offsets.items()

@@ -25,7 +25,6 @@ from skyfan.formats.torch_types import (
     StoredTensor,
 )
 
-
 _TAKEN: Final = "a TensorDataset, tuple, list or dict of plain dense tensors"
 _MARK: Final = object()
 _DAMAGE = (ValueError, TypeError, IndexError, KeyError, AttributeError, struct.error, MemoryError, RecursionError)
@@ -189,7 +188,7 @@ class _Machine:
 
     def new_object(self) -> None:
         kind, arguments = self.pop_many(2)
-        if kind is not Known.DATASET or arguments != ():
+        if kind is not Known.DATASET or type(arguments) is not tuple or arguments:
             raise TypeError(f"a {type(kind).__name__} cannot be made like this")
         self.push(StoredDataset())
 

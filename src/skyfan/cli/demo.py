@@ -1,0 +1,42 @@
+"""skyfan demo."""
+
+import sys
+
+import click
+
+from skyfan.cli.group import store_option
+
+
+@click.command()
+@click.option("--rows", type=int, default=4000, show_default=True, metavar="N", help="Galaxies to simulate.")
+@store_option
+def demo(rows: int, store: str | None) -> None:
+    """Do the whole thing on a small simulated survey: simulate, partition, run, verify, look.
+
+    Needs the extra `simulate`.
+
+    \b
+    Example:  skyfan demo
+    """
+    from skyfan.demo import run_demo
+    from skyfan.progress import counting, watching
+    from skyfan.tables import show, summary_rows, verification_rows
+
+    with counting("simulate") as simulated, watching(json_lines=False, quiet=not sys.stderr.isatty()) as watch:
+        run, scores = run_demo(
+            rows, store=store, say=lambda text: click.echo(f"\n$ {text}"), simulated=simulated, watch=watch
+        )
+    summary = run.summary
+    if summary is not None:
+        show(run.id, summary_rows(summary, run.where))
+    show("verification", verification_rows(run.verify()))
+    show(
+        "predictions against the simulation's true redshifts",
+        [
+            ("galaxies", f"{scores.count:,}"),
+            ("bias", f"{scores.bias:+.5f}"),
+            ("sigma_NMAD", f"{scores.sigma_nmad:.5f}"),
+            ("outliers", f"{scores.outlier_fraction_015:.2%} with |dz| > 0.15"),
+            ("R2", f"{scores.r2:.4f}"),
+        ],
+    )

@@ -1,0 +1,102 @@
+"""The `skyfan` command and what all its commands share: lazy loading, options, and how an error ends."""
+
+import importlib
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from skyfan import __version__
+from skyfan.errors import SkyfanError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COMMANDS = {
+    "demo": "skyfan.cli.demo",
+    "simulate": "skyfan.cli.surveys",
+    "partition": "skyfan.cli.surveys",
+    "run": "skyfan.cli.runs",
+    "status": "skyfan.cli.runs",
+    "verify": "skyfan.cli.runs",
+    "train": "skyfan.cli.models",
+    "export": "skyfan.cli.models",
+}
+"""Command -> the module that has it, in the order of a user's day."""
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", prog_name="skyfan")
+def cli() -> None:
+    """Run a trained model over every image of a survey.
+
+    \b
+    Start with:  skyfan demo
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; every error that skyfan raises on purpose ends as one line and its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        _end("interrupted", INTERRUPTED)
+    except KeyboardInterrupt:
+        _end("interrupted", INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except SkyfanError as error:
+        _end(str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(0)
+
+
+def store_option(function: F) -> F:
+    """Add --store."""
+    return click.option(
+        "--store",
+        metavar="URL",
+        help="Root of the buckets: a folder, s3:// (AWS_* variables), or an S3 server's address. "
+        "Default: SKYFAN_STORE, then ./skyfan-data.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Add --json."""
+    return click.option("--json", "json_lines", is_flag=True, help="Print JSON for machines, one object a line.")(
+        function
+    )
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Treat SIGTERM, as a batch system sends it, like Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _end(message: str, code: int) -> NoReturn:
+    prefix = "" if code == INTERRUPTED else "error: "
+    click.echo(f"skyfan: {prefix}{message}", err=True)
+    sys.exit(code)

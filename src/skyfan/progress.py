@@ -1,0 +1,187 @@
+"""Showing a run while it goes on: one live line in a terminal, plain lines elsewhere, JSON lines for machines."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import msgspec
+
+from skyfan.watching import Ended, Planned, RunEvent, TaskDone, TaskGivenUp, TaskRetried, Watcher
+
+LINE_EVERY_S = 10.0
+
+
+class Tally:
+    """Adds up a run's events into what a line of progress says."""
+
+    def __init__(self) -> None:
+        self.tasks = self.tasks_done = self.failed = self.retried = 0
+        self.rows_done = 0
+        self._rows: int | None = None
+        self._bytes = self._bytes_done = self._tasks_now = self._rows_now = 0
+        self._started = time.monotonic()
+
+    def add(self, event: RunEvent) -> None:
+        """Take an event into account."""
+        match event:
+            case Planned():
+                self.tasks, self.tasks_done = event.tasks, event.tasks_done
+                self._rows, self.rows_done = event.rows, event.rows_done
+                self._bytes = event.bytes
+                self._started = time.monotonic()
+            case TaskDone():
+                self.tasks_done += 1
+                self._tasks_now += 1
+                self.rows_done += event.report.rows_out
+                self._rows_now += event.report.rows_out
+                self._bytes_done += sum(ref.bytes for ref in event.report.partitions)
+            case TaskRetried():
+                self.retried += 1
+            case TaskGivenUp():
+                self.failed += 1
+            case Ended():
+                self._rows = event.summary.rows_out if event.summary.complete else self._rows
+
+    @property
+    def rows(self) -> tuple[int, bool] | None:
+        """Rows of the whole run, and whether that is exact: without an index it is reckoned from the bytes."""
+        if self._rows is not None:
+            return self._rows, True
+        if not self._bytes_done:
+            return None
+        return max(self.rows_done, round(self._bytes * self._rows_now / self._bytes_done)), False
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows of this drive by its wall clock so far."""
+        elapsed = time.monotonic() - self._started
+        return self._rows_now / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to go at that rate; None before the first task is done."""
+        total = self.rows
+        if total is None or not self._rows_now:
+            return None
+        return max(0.0, (total[0] - self.rows_done) / self.rows_per_s)
+
+    def text(self) -> str:
+        """Return the line."""
+        total = self.rows
+        of = f" of {'' if total[1] else 'about '}{total[0]:,}" if total else ""
+        pieces = [f"{self.rows_done:,}{of} rows", f"{self.tasks_done}/{self.tasks} tasks"]
+        if self._rows_now:
+            pieces.append(f"{self.rows_per_s:,.0f} rows/s")
+        if self.eta_s is not None and self.tasks_done < self.tasks:
+            pieces.append(f"ETA {clock(self.eta_s)}")
+        pieces += [f"{count} {name}" for count, name in ((self.retried, "retried"), (self.failed, "failed")) if count]
+        return ", ".join(pieces)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as `1:02` or `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _notice(event: RunEvent) -> str | None:
+    """Return what is worth a line of its own."""
+    match event:
+        case TaskRetried():
+            return f"task {event.rank}: attempt {event.attempt} failed, next in {event.delay_s:.0f} s: {event.error.message}"
+        case TaskGivenUp():
+            return f"task {event.rank}: failed after {event.attempts} attempts: {event.error.message}"
+    return None
+
+
+@contextmanager
+def watching(*, json_lines: bool, quiet: bool) -> Iterator[Watcher]:
+    """Give the watcher that fits where the output goes; progress goes to stderr, JSON lines to stdout."""
+    if json_lines:
+        yield JsonLines(sys.stdout)
+    elif quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        with live() as watcher:
+            yield watcher
+    else:
+        yield PlainLines(sys.stderr)
+
+
+class JsonLines:
+    """One JSON object a line; `event` says which, the other keys are the event's own."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def __call__(self, event: RunEvent) -> None:
+        content: dict[str, Any] = {"event": type(event).__name__, **msgspec.to_builtins(event)}
+        print(msgspec.json.encode(content).decode(), file=self._out, flush=True)  # noqa: T201
+
+
+class PlainLines:
+    """A line at the start, every ten seconds, and for every failure."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._tally = Tally()
+        self._next = 0.0
+
+    def __call__(self, event: RunEvent) -> None:
+        self._tally.add(event)
+        if (notice := _notice(event)) is not None:
+            self._say(notice)
+        if isinstance(event, Ended) and event.found_finished:
+            return
+        if isinstance(event, Planned | Ended) or time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_EVERY_S
+            self._say(self._tally.text())
+
+    def _say(self, text: str) -> None:
+        print(f"skyfan: {text}", file=self._out, flush=True)  # noqa: T201
+
+
+@contextmanager
+def live() -> Iterator[Watcher]:
+    """Show one line in a terminal that is drawn anew four times a second."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[line]}"),
+        console=console,
+        transient=True,
+        refresh_per_second=4,
+    )
+    tally = Tally()
+    with bar:
+        task = bar.add_task("run", total=None, line="planning")
+
+        def watch(event: RunEvent) -> None:
+            tally.add(event)
+            if (notice := _notice(event)) is not None:
+                console.print(f"[yellow]{notice}[/]" if isinstance(event, TaskRetried) else f"[red]{notice}[/]")
+            bar.update(task, total=tally.tasks or None, completed=tally.tasks_done, line=tally.text())
+
+        yield watch
+
+
+@contextmanager
+def counting(what: str, *, quiet: bool = False) -> Iterator[Any]:
+    """Show how far a job of known length is; yields a function of (done, total)."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

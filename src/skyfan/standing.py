@@ -1,0 +1,69 @@
+"""Where a run stands, from the store alone: for whoever looks from elsewhere, or comes back later."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from skyfan.keys import RunKeys
+from skyfan.lease import read_lease
+from skyfan.payload import Payload
+from skyfan.reports import collect
+from skyfan.storage import Bucket
+from skyfan.summary import decode_summary
+from skyfan.task import Task
+
+State = Literal["running", "complete", "incomplete", "interrupted"]
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """Where a run stands."""
+
+    run: str
+    state: State
+    """running: a driver holds its lease. complete: proven by its summary. incomplete: ended, but not with all tasks done.
+    interrupted: its driver is gone; running the payload again goes on."""
+    driver: str | None
+    """The process that drives it now."""
+    tasks: int
+    tasks_ok: int
+    tasks_failed: int
+    """Whose last attempt failed; while the run is running some may be tried again."""
+    rows: int | None
+    """Rows that the run must return, None if no index tells."""
+    rows_done: int
+    problems: list[str]
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+
+def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys) -> Standing:
+    """Look at a run's lease, reports and summary."""
+    lease = read_lease(bucket, keys.lease)
+    alive = lease is not None and not lease.lapsed()
+    found = collect(bucket, keys, tasks)
+    data = bucket.get(keys.summary)
+    summary = decode_summary(data, f"{bucket.name}/{keys.summary}") if data else None
+    all_ok = bool(tasks) and len(found.ok) == len(tasks) and not found.surplus
+    state: State
+    if alive:
+        state = "running"
+    elif summary is None:
+        state = "interrupted"
+    else:
+        state = "complete" if summary.complete and all_ok else "incomplete"
+    expected = [task.rows for task in tasks]
+    failures = [f"task {rank}: {report.error.message}" for rank, report in sorted(found.failed.items()) if report.error]
+    return Standing(
+        run=payload.run_id,
+        state=state,
+        driver=lease.driver if alive and lease is not None else None,
+        tasks=len(tasks),
+        tasks_ok=len(found.ok),
+        tasks_failed=len(found.failed),
+        rows=None if not expected or None in expected else sum(rows for rows in expected if rows is not None),
+        rows_done=sum(report.rows_out for report in found.ok.values()),
+        problems=failures[:10] + (summary.problems if summary and not alive else []),
+    )

@@ -1,0 +1,171 @@
+"""Splitting a survey into partitions of a given size, with an index of what they must hold."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyfan.blob import Blob
+from skyfan.errors import PartitionError, SurveyError
+from skyfan.formats import safetensors
+from skyfan.keys import index_of, partition_of
+from skyfan.partition import COLUMNS, SCHEMA_VERSION, SUFFIXES, Index, Partition, PartitionRef, open_partition
+from skyfan.storage import Bucket
+
+SUFFIX = ".safetensors"
+
+_UNITS: Mapping[str, int] = MappingProxyType(
+    {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+)
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)\s*", re.ASCII | re.IGNORECASE)
+
+Progress = Callable[[int, int], None]
+"""Told of the rows done and their total."""
+
+
+def parse_size(text: str) -> int:
+    """Return a size in bytes; `25MB` is 25 x 1,048,576 bytes, as in the original system.
+
+    Raises
+    ------
+    SurveyError
+        If the text is no size.
+    """
+    match = _SIZE.fullmatch(text)
+    unit = match[2].upper().replace("I", "") if match else ""
+    size = int(float(match[1]) * _UNITS.get(unit if unit in _UNITS else f"{unit}B", 0)) if match else 0
+    if size < 1:
+        raise SurveyError(
+            f"size {text!r}: not a size; expected a number and a unit, as in 25MB or 1GB (MB = 1,048,576 bytes)"
+        )
+    return size
+
+
+def split(
+    blob: Blob,
+    bucket: Bucket,
+    prefix: str,
+    *,
+    size_bytes: int | None = None,
+    rows: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Index:
+    """Write a survey as partitions 1, 2, 3, ... below a prefix, and the index beside them.
+
+    Never more than two partitions are in memory.
+
+    Parameters
+    ----------
+    blob : Blob
+        The survey: native safetensors, a torch TensorDataset (`.pt`) or `.npz`.
+    bucket : Bucket
+    prefix : str
+    size_bytes, rows : int
+        Largest partition, in bytes of data or in rows; one of the two.
+    overwrite : bool
+        Delete the partitions that are there.
+    progress : callable
+        Told of the rows written and their total.
+
+    Raises
+    ------
+    PartitionError
+        If the survey cannot be read.
+    SurveyError
+        If partitions are there already, or what was written is not what was read.
+    """
+    survey = open_partition(blob)
+    per_partition = _rows_per_partition(survey, size_bytes, rows)
+    _clear(bucket, prefix, overwrite)
+    bucket.put(index_of(prefix), Index(1, survey.rows, False, ()).encode())
+    metadata = {"schema": SCHEMA_VERSION, **survey.metadata}
+    written: list[PartitionRef] = []
+    for number, start in enumerate(range(0, survey.rows, per_partition), 1):
+        stop = min(start + per_partition, survey.rows)
+        arrays = {name: _native(name, tensor.rows(start, stop)) for name, tensor in survey.tensors.items()}
+        written.append(_write(bucket, prefix, number, safetensors.encode(arrays, metadata), stop - start))
+        survey.blob.release()
+        progress(stop, survey.rows)
+    _check(bucket, prefix, written, survey)
+    index = Index(1, survey.rows, True, tuple(written))
+    bucket.put(index_of(prefix), index.encode())
+    return index
+
+
+def _rows_per_partition(survey: Partition, size_bytes: int | None, rows: int | None) -> int:
+    if (size_bytes is None) == (rows is None):
+        raise SurveyError("partition: expected either a size or a number of rows: give one of --size and --rows")
+    if rows is not None:
+        if rows < 1:
+            raise SurveyError(f"partition: got {rows} rows a partition; expected 1 or more")
+        return rows
+    row_bytes = sum(
+        _native(name, np.empty((0, *tensor.shape[1:]), tensor.dtype)).dtype.itemsize * int(np.prod(tensor.shape[1:]))
+        for name, tensor in survey.tensors.items()
+    )
+    if size_bytes is None or size_bytes < row_bytes:
+        raise SurveyError(
+            f"partition: one row has {row_bytes} bytes; expected a size of at least that, got {size_bytes}"
+        )
+    return size_bytes // row_bytes
+
+
+def _native(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Convert rows to the types of a native partition."""
+    if name in {"image", "magnitude"} and values.dtype == np.float64:
+        return values.astype(np.float32)
+    if name in COLUMNS and COLUMNS[name].kind == "f" and values.dtype.kind in "iu":
+        return values.astype(COLUMNS[name])
+    if name == "object_id":
+        return values.astype(np.int64, copy=False)
+    return values
+
+
+def _clear(bucket: Bucket, prefix: str, overwrite: bool) -> None:
+    bucket.sweep(prefix)
+    present = [entry.key for entry in bucket.list(prefix)]
+    old = [key for key in present if key.endswith(SUFFIXES) or key == index_of(prefix)]
+    if old and not overwrite:
+        raise SurveyError(
+            f"{bucket.where}/{prefix}: holds {len(old)} partitions or an index already; expected an empty folder: "
+            "choose another, or --overwrite"
+        )
+    bucket.delete(old)
+
+
+def _write(bucket: Bucket, prefix: str, number: int, pieces: list[bytes | memoryview], rows: int) -> PartitionRef:
+    key = partition_of(prefix, number, SUFFIX)
+    digest = hashlib.sha256()
+    size = 0
+    for piece in pieces:
+        digest.update(piece)
+        size += memoryview(piece).nbytes
+    bucket.put(key, pieces)
+    return PartitionRef(key.removeprefix(f"{prefix}/"), size, rows, digest.hexdigest())
+
+
+def _check(bucket: Bucket, prefix: str, written: list[PartitionRef], survey: Partition) -> None:
+    """Read back what is stored: the same partitions, bytes and rows as were written."""
+    stored = {entry.key: entry.bytes for entry in bucket.list(prefix) if entry.key.endswith(SUFFIXES)}
+    expected = {f"{prefix}/{item.key}": item.bytes for item in written}
+    if stored != expected:
+        raise SurveyError(
+            f"{bucket.where}/{prefix}: {len(stored)} partitions are stored, {len(expected)} were written, or their sizes differ; "
+            "something else writes there: choose another folder, or --overwrite"
+        )
+    rows = 0
+    for key in expected:
+        blob = bucket.ranged_blob(key)
+        if blob is None:
+            raise PartitionError(f"{bucket.where}/{key}: was written but is not there; run again with --overwrite")
+        rows += open_partition(blob).rows
+        blob.close()
+    if rows != survey.rows:
+        raise SurveyError(
+            f"{bucket.where}/{prefix}: holds {rows} rows; expected the survey's {survey.rows}; run again with --overwrite"
+        )

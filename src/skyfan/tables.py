@@ -1,0 +1,108 @@
+"""A plan, a standing, a summary, as a person reads them."""
+
+from rich.console import Console
+from rich.table import Table
+
+from skyfan.stages import Plan
+from skyfan.standing import Standing
+from skyfan.summary import Spread, Summary
+from skyfan.verification import Verification
+
+_MB = 1024 * 1024
+
+Rows = list[tuple[str, str]]
+
+
+def show(title: str, rows: Rows) -> None:
+    """Print two columns under a title."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False, title_style="bold")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    Console(highlight=False, markup=False, soft_wrap=False).print(table)
+
+
+def summary_rows(summary: Summary, where: str) -> Rows:
+    """Return what is worth knowing of a run at its end."""
+    drive = summary.drive
+    expected = (
+        f", {summary.rows_expected:,} expected" if summary.rows_expected is not None else ", not known beforehand"
+    )
+    rows = [
+        ("complete", "yes" if summary.complete else "NO"),
+        *[("problem", text) for text in summary.problems],
+        *[("warning", text) for text in summary.warnings],
+        *[(f"task {failure.rank}", failure.error.message) for failure in summary.failures[:5]],
+        ("tasks", _tasks(summary)),
+        ("rows", f"{summary.rows_in:,} read, {summary.rows_out:,} in the catalogue{expected}"),
+        ("flagged", _flags(summary)),
+        ("model", f"{summary.model.name}, sha256 {summary.model.sha256[:12]}" if summary.model else "none"),
+        ("wall clock", f"{drive.run_wall_s:.1f} s in all, {drive.map_wall_s:.1f} s the map, {drive.workers} workers"),
+        (
+            "rows/s",
+            f"{summary.rows_per_s_map_wall:,.0f} by the map's wall clock, {summary.rows_per_s_workers_sum:,.0f} sum of the workers' rates",
+        ),
+        ("task", f"{_spread(summary.task_seconds)} s"),
+        ("worker memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
+        ("catalogue", f"{where}, {summary.bytes_out / _MB:.1f} MiB"),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _tasks(summary: Summary) -> str:
+    others = [
+        (summary.tasks_failed, "failed"),
+        (summary.tasks_missing, "missing"),
+        (len(summary.surplus), "surplus objects"),
+    ]
+    done = f"{summary.tasks_ok} of {summary.tasks} done ({summary.drive.tasks} in this drive, {summary.drive.retries} retries)"
+    return ", ".join([done, *(f"{count} {name}" for count, name in others if count)])
+
+
+def _flags(summary: Summary) -> str:
+    named = ", ".join(f"{name} {count:,}" for name, count in sorted(summary.flags.items()))
+    return f"{summary.rows_flagged:,} rows ({named})" if named else ""
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.median:.2f} median, {spread.p95:.2f} p95, {spread.max:.2f} max"
+
+
+def plan_rows(plan: Plan) -> Rows:
+    """Return what a run would do."""
+    first = plan.tasks[0]
+    rows = f"{plan.rows:,}" if plan.rows is not None else "not known: there is no index beside the partitions"
+    return [
+        *[("warning", text) for text in plan.warnings],
+        ("tasks", f"{len(plan.tasks)}, of which {len(plan.done)} are done"),
+        ("partitions", f"{sum(len(task.partitions) for task in plan.tasks)}, {plan.size_bytes / _MB:,.1f} MiB"),
+        ("rows", rows),
+        ("model", f"{first.model.name}, sha256 {first.model.sha256[:12]}"),
+        ("batch size", str(first.batch_size)),
+        ("first task", ", ".join(ref.key for ref in first.partitions[:3])),
+        ("results", f"{plan.payload.run_id}/"),
+    ]
+
+
+def standing_rows(standing: Standing) -> Rows:
+    """Return where a run stands."""
+    of = f" of {standing.rows:,}" if standing.rows is not None else ""
+    rows = [
+        ("state", standing.state),
+        ("driver", standing.driver or ""),
+        ("tasks", f"{standing.tasks_ok} of {standing.tasks} done, {standing.tasks_failed} failed"),
+        ("rows", f"{standing.rows_done:,}{of}"),
+        *[("problem", text) for text in standing.problems],
+    ]
+    return [row for row in rows if row[1]]
+
+
+def verification_rows(verification: Verification) -> Rows:
+    """Return what came of checking a run."""
+    return [
+        ("complete", "yes, proven" if verification.complete else "NO"),
+        *[("problem", text) for text in verification.problems[:20]],
+        ("tasks", f"{verification.tasks_proven} of {verification.tasks}: hash, rows and their order as reported"),
+        ("rows", f"{verification.rows:,}"),
+    ]

@@ -1,0 +1,25 @@
+"""The same verbs as the command line, from Python."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from factories import expected_z, make_rows
+
+import skyfan
+
+
+def test_a_run_returns_every_row_once_and_resumes_to_nothing(root: Path, asked: dict[str, Any]) -> None:
+    run = skyfan.run(asked, store=root, workers=2)
+    assert run.summary is not None
+    assert run.summary.complete
+    table = pa.table(run.predictions())
+    expected = np.concatenate([expected_z(make_rows(6 + n, n)) for n in range(1, 5)])
+    assert table.num_rows == run.summary.rows_in == 7 + 8 + 9 + 10
+    np.testing.assert_allclose(table["z_phot"].to_numpy(), expected, rtol=1e-5)
+    assert table["source"].to_pylist()[:7] == ["25MB/1.safetensors"] * 7
+    assert run.verify().complete
+    assert run.status().state == "complete"
+    again = skyfan.run(asked, store=root)
+    assert again.summary == run.summary
