@@ -1,5 +1,6 @@
 """The built-in worker: an ONNX model, loaded once a process, run over a partition batch by batch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from skyfan.partition import Partition
 from skyfan.predictions import NO_VALUE, RESERVED, Flag
 from skyfan.screening import ValidRange, parse_valid_range, screen
 
+_OUT_OF_MEMORY = re.compile(r"bad[_ ]alloc|failed to allocate|out of memory", re.IGNORECASE)
 _DTYPES: dict[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
@@ -154,6 +156,8 @@ class Predictor:
         except MemoryError:
             raise
         except Exception as error:  # the runtime's own errors share no base class
+            if _OUT_OF_MEMORY.search(str(error)):
+                raise MemoryError(_first_line(error)) from error
             raise ModelError(f"model {self.name}: failed on a batch of {rows} rows: {_first_line(error)}") from error
         for name, values in zip(self.outputs, results, strict=True):
             if (

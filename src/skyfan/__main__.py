@@ -1,0 +1,5 @@
+"""`python -m skyfan` is `skyfan`."""
+
+from skyfan.cli import main
+
+main()

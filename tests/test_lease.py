@@ -1,0 +1,115 @@
+"""One driver at a time, and none for ever."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from skyfan.errors import ClaimedError, LeaseLostError
+from skyfan.keys import RunKeys
+from skyfan.lease import Lease, Record, hold, read_lease
+from skyfan.measure import process_start_ticks
+from skyfan.storage import Bucket, Store
+
+KEYS = RunKeys("run")
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    return Store(str(tmp_path)).bucket("b", create="store")
+
+
+def put(bucket: Bucket, **changes: object) -> None:
+    """Store the lease of this very process, with changes."""
+    start = process_start_ticks(os.getpid())
+    record = Record("other", time.time() + 60, socket.gethostname(), os.getpid(), start, "elsewhere")
+    bucket.put(KEYS.lease, msgspec.json.encode(msgspec.structs.replace(record, **changes)))
+
+
+def test_the_second_driver_is_refused_until_the_first_is_done(bucket: Bucket) -> None:
+    with hold(bucket, KEYS), pytest.raises(ClaimedError, match=f"process {os.getpid()} .* drives this run"):
+        Lease(bucket, KEYS).take()
+    with hold(bucket, KEYS):
+        pass
+    assert bucket.head(KEYS.lease) is None
+
+
+def test_a_lease_of_another_machine_lapses_with_its_time(bucket: Bucket) -> None:
+    put(bucket)
+    with pytest.raises(ClaimedError), hold(bucket, KEYS):
+        pass
+    put(bucket, until=time.time() - 1)
+    with hold(bucket, KEYS) as lease:
+        lease.check()
+
+
+def test_a_lease_of_a_dead_process_of_this_machine_lapses_at_once(bucket: Bucket) -> None:
+    code = (
+        "import os; from skyfan.lease import Lease; from skyfan.keys import RunKeys; from skyfan.storage import Store;"
+        f"Lease(Store({str(Path(bucket.where).parent)!r}).bucket('b'), RunKeys('run')).take(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    left = read_lease(bucket, KEYS.lease)
+    assert left is not None
+    assert left.until > time.time() + 30
+    with hold(bucket, KEYS):
+        pass
+
+
+def test_a_live_driver_renews_its_lease(bucket: Bucket) -> None:
+    lease = Lease(bucket, KEYS, lifetime_s=0.8)
+    lease.take()
+    time.sleep(1.2)
+    record = read_lease(bucket, KEYS.lease)
+    assert record is not None
+    assert record.until > time.time()
+    lease.check()
+    lease.release()
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_driver_whose_lease_is_gone_stops(bucket: Bucket, taken: bool) -> None:
+    lease = Lease(bucket, KEYS, lifetime_s=0.4)
+    lease.take()
+    if taken:
+        put(bucket)
+    else:
+        bucket.delete([KEYS.lease])
+    time.sleep(0.4)
+    with pytest.raises(LeaseLostError, match="run the same payload again"):
+        lease.check()
+    lease.release()
+    assert (bucket.head(KEYS.lease) is not None) == taken, "another's lease must stay"
+
+
+def test_of_many_that_find_a_lapsed_lease_one_drives(bucket: Bucket) -> None:
+    put(bucket, until=0.0)
+    leases = [Lease(bucket, KEYS) for _ in range(8)]
+    winners: list[Lease] = []
+
+    def take(lease: Lease) -> None:
+        try:
+            lease.take()
+        except ClaimedError:
+            return
+        winners.append(lease)
+
+    threads = [threading.Thread(target=take, args=(lease,)) for lease in leases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(winners) == 1
+    winners[0].release()
+
+
+def test_a_lease_that_cannot_be_read_is_as_good_as_none(bucket: Bucket) -> None:
+    bucket.put(KEYS.lease, b"{")
+    with hold(bucket, KEYS):
+        pass
