@@ -1,0 +1,479 @@
+"""Writes the pages of the reference that say what the code says, and the file tree of the README.
+
+python docs/generate.py            write them
+python docs/generate.py --check    write nothing; exit 1 if one is stale
+"""
+
+import argparse
+import ast
+import inspect
+import itertools
+import json
+import re
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from msgspec import Struct
+
+from skyfan import errors, lease, predictions, standing, summary, task, verification
+from skyfan.cli import cli
+from skyfan.partition import Index, PartitionRef
+from skyfan.payload import EFFORT, Payload
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+PACKAGE = ROOT / "src" / "skyfan"
+NOTICE = "<!-- Written by docs/generate.py from the code: change the code, then run it. -->\n"
+EXAMPLE = ROOT / "examples" / "payloads" / "25MB-8GB.json"
+
+UNLIMITED = 1_000_000_000
+"""Where the payload's limit is only there to keep arithmetic safe."""
+
+EXIT_CODES = {
+    0: "done, and the run is complete",
+    1: "failed: the store, a worker, or more tasks than the payload tolerates",
+    2: "bad input: a payload, partition, model, path or option that cannot be used; nothing is lost",
+    3: "ended incomplete: tasks failed within what the payload tolerates, or `status` or `verify` find it incomplete",
+    130: "interrupted by Ctrl-C or SIGTERM; the same command goes on",
+}
+
+MEANINGS = {
+    ("PartitionRef", "key"): "Key of the partition; in an index, relative to the index's folder.",
+    ("PartitionRef", "bytes"): "Size of the file.",
+    ("PartitionRef", "sha256"): "Hash of the file; in a manifest only where an index tells it.",
+    ("Index", "schema"): "Version of this form.",
+    ("Index", "rows"): "Rows of all partitions.",
+    ("Index", "partitions"): "Key, bytes, rows and hash of each.",
+    ("ModelRef", "sha256"): "Hash of the ONNX file.",
+    ("Task", "rank"): "Number of the task, from 0; it names the part and the report.",
+    ("Task", "bucket"): "Bucket of the run.",
+    ("Task", "result_path"): "Folder of the run.",
+    ("Task", "data_bucket"): "Bucket of the partitions.",
+    ("Task", "partitions"): "What the task reads, in order.",
+    ("Task", "model"): "The model, and the hash that every worker must find.",
+    ("Task", "batch_size"): "Rows that the model is given at once.",
+    ("Report", "schema"): "Version of this form.",
+    ("Report", "rank"): "Number of the task.",
+    ("Report", "status"): "`ok` or `failed`.",
+    ("Report", "attempt"): "Which attempt this report is of, from 1.",
+    ("Report", "rows_in"): "Rows read from the partitions.",
+    ("Report", "rows_out"): "Rows of the part.",
+    ("Report", "part"): "The part that was written; null if the attempt failed.",
+    ("Report", "model"): "The model and its hash.",
+    ("Report", "batch_size"): "Rows that the model was given at once.",
+    ("Report", "batches"): "Number of batches.",
+    ("Report", "device"): "`cpu`.",
+    ("Report", "seconds"): "Where the time went, by phase.",
+    ("Report", "ended_at"): "UTC, ISO 8601.",
+    ("Report", "versions"): "Of skyfan, numpy and onnxruntime.",
+    ("Report", "error"): "Why the attempt failed; null if it did not.",
+    ("Seconds", "total"): "From the start of the task to its report.",
+    ("PartRef", "key"): "Key of the part.",
+    ("PartRef", "bytes"): "Its size.",
+    ("PartRef", "rows"): "Its rows.",
+    ("PartRef", "sha256"): "Its hash; `skyfan verify` hashes the part again and compares.",
+    ("TaskError", "message"): "What, got, expected, what to do.",
+    ("TaskError", "may_pass"): "Whether trying again can help.",
+    ("TaskError", "ends_run"): "Whether every other task would meet the same.",
+    ("TaskError", "exit_code"): "What the command line exits with for it.",
+    ("Summary", "schema"): "Version of this form.",
+    ("Summary", "run"): "`<bucket>/<result_path>`.",
+    (
+        "Summary",
+        "warnings",
+    ): "What does not make the run incomplete but should be known, such as fewer partitions than `file_limit`.",
+    ("Summary", "tasks"): "Tasks of the manifest.",
+    ("Summary", "tasks_ok"): "With a valid report and its part.",
+    ("Summary", "tasks_failed"): "Whose last attempt failed.",
+    ("Summary", "tasks_missing"): "With neither.",
+    ("Summary", "partitions"): "Partitions of the manifest.",
+    ("Summary", "rows_in"): "Rows read by the tasks that are done.",
+    ("Summary", "rows_out"): "Rows in their parts.",
+    ("Summary", "rows_flagged"): "Rows with any flag.",
+    ("Summary", "flags"): "Rows by name of flag.",
+    ("Summary", "bytes_out"): "Bytes of the parts.",
+    ("Summary", "failures"): "The failed tasks and why, the first 100.",
+    ("Summary", "surplus"): "Objects below `predictions/` and `reports/` that no task explains, the first 100.",
+    ("Summary", "task_seconds"): "Seconds a task.",
+    ("Summary", "worker_peak_memory_mb"): "Largest resident set of a worker, MiB, over the tasks.",
+    ("Summary", "model"): "The model and its hash.",
+    ("Summary", "ended_at"): "UTC, ISO 8601.",
+    ("Drive", "started_at"): "UTC, ISO 8601.",
+    ("Drive", "workers"): "Worker processes.",
+    ("Drive", "retries"): "Attempts that failed and were made again.",
+    ("Failure", "rank"): "Number of the task.",
+    ("Failure", "attempts"): "How often it was tried.",
+    ("Failure", "partitions"): "What it was to read.",
+    ("Failure", "error"): "Why it failed.",
+    ("Spread", "min"): "Smallest.",
+    ("Spread", "median"): "Median.",
+    ("Spread", "p95"): "95th percentile.",
+    ("Spread", "max"): "Largest.",
+    ("Record", "host"): "Name of the driver's machine.",
+    ("Record", "pid"): "Its process number there.",
+    ("Standing", "run"): "`<bucket>/<result_path>`.",
+    ("Standing", "tasks"): "Tasks of the manifest.",
+    ("Standing", "tasks_ok"): "With a valid report and its part.",
+    ("Standing", "rows_done"): "Rows in the parts of those tasks.",
+    ("Standing", "problems"): "Failures, and why the last summary was not complete.",
+    ("Verification", "run"): "`<bucket>/<result_path>`.",
+    ("Verification", "complete"): "No problem was found.",
+    ("Verification", "tasks"): "Tasks of the manifest.",
+    ("Verification", "problems"): "What is wrong.",
+}
+"""Fields whose class has no docstring line for them, because their name says it to a reader of the code."""
+
+
+def payload_page() -> str:
+    """Return the page of the payload's keys."""
+    schema = msgspec.json.schema(Payload)["$defs"]["Payload"]
+    keys = schema["properties"]
+    required = set(schema["required"])
+    rows = [
+        (
+            f"`{name}`",
+            _json_type(entry),
+            "required" if name in required else _default(entry.get("default")),
+            "yes" if name in EFFORT else "",
+            entry["description"],
+        )
+        for name, entry in keys.items()
+    ]
+    return "\n".join(
+        [
+            NOTICE,
+            "# Payload",
+            "",
+            (
+                "What is asked for: one JSON object in a file, or a mapping in Python. "
+                "Options of `skyfan run` and keyword arguments of `skyfan.run` that are named like a key replace it."
+            ),
+            "",
+            _table(("key", "type", "default", "effort", "meaning"), rows),
+            "",
+            "- **Required** are " + ", ".join(f"`{name}`" for name in keys if name in required) + ".",
+            '- **Numbers** may be given as strings (`"327"`), as the original system has them.',
+            (
+                "- **Unknown keys** are errors; the message names the nearest known key. "
+                "`result path` is taken for `result_path`, with a warning."
+            ),
+            (
+                "- **Effort** keys say how hard to try, not what to compute: a run may be "
+                "[resumed](../concepts.md#resume) with other values of these. "
+                "With another value of any other key, the result path counts as taken by another payload."
+            ),
+            (
+                "- **Names** (buckets, keys, prefixes, paths) are segments joined by single slashes, without `.`, "
+                "`..`, backslashes or control characters, and relative."
+            ),
+            (
+                "- `script`, `S3_object_name` and `object_type` are accepted so that payloads of the original "
+                "system can be used as they are. Script tasks are not in this version: give a `model`."
+            ),
+            "",
+            "## Example",
+            "",
+            f"`{EXAMPLE.relative_to(ROOT)}`, one of the eight payloads of the original system:",
+            "",
+            "```json",
+            EXAMPLE.read_text().strip(),
+            "```",
+            "",
+            "It names a script, so it is run with a model given beside it, in a store with the bucket `cosmicai-data`:",
+            "",
+            "```shell",
+            f"skyfan run {EXAMPLE.relative_to(ROOT)} --model photoz-sim-1",
+            "```",
+            "",
+        ]
+    )
+
+
+def _json_type(entry: dict[str, Any]) -> str:
+    options = [option for option in entry.get("anyOf", [entry]) if option.get("type") != "null"]
+    return " or ".join(map(_one_type, options))
+
+
+def _one_type(option: dict[str, Any]) -> str:
+    if "enum" in option:
+        return " or ".join(f"`{json.dumps(value)}`" for value in sorted(option["enum"], reverse=True))
+    low, above, high = (option.get(name) for name in ("minimum", "exclusiveMinimum", "maximum"))
+    high = None if high == UNLIMITED else high
+    limits = [f"above {above}"] if above is not None else [] if low is None else [f"from {low}"]
+    limits += [] if high is None else [f"to {high:,.0f}"]
+    return f"{option['type']} {' '.join(limits)}".strip()
+
+
+def _default(value: Any) -> str:
+    return "" if value is None else f"`{json.dumps(value)}`"
+
+
+def cli_page() -> str:
+    """Return the page of the commands."""
+    root = cli.make_context("skyfan", [], resilient_parsing=True)
+    names = cli.list_commands(root)
+    lines = [NOTICE, "# Command line", "", *_description(cli.help or ""), *_options(cli, root)]
+    lines += ["## Exit codes", "", _table(("code", "meaning"), [(str(k), v) for k, v in EXIT_CODES.items()]), ""]
+    lines += [
+        (
+            "An error is one line on stderr that says what is wrong, what was expected and what to do. "
+            "There is no traceback. Progress goes to stderr, results to stdout."
+        ),
+        "",
+    ]
+    for name in names:
+        command = cli.get_command(root, name)
+        if command is None:
+            raise SystemExit(f"generate.py: the command {name!r} is listed but cannot be loaded")
+        context = click.Context(command, info_name=name, parent=root)
+        usage = command.get_usage(context).removeprefix("Usage: ")
+        lines += [f"## skyfan {name}", "", "```text", re.sub(r"\s+", " ", usage), "```", ""]
+        lines += [*_description(command.help or ""), *_options(command, context)]
+    return "\n".join(lines)
+
+
+def _description(text: str) -> list[str]:
+    r"""Return a command's help as Markdown; a paragraph under click's `\b` holds its example."""
+    lines: list[str] = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if not paragraph.startswith("\b\n"):
+            prose = re.sub(r"<[\w/<>]+>", lambda found: f"`{found[0]}`", paragraph.replace("\n", " "))
+            lines += [prose, ""]
+            continue
+        label, _, command = paragraph.removeprefix("\b\n").partition(":")
+        lines += [f"{label}:", "", "```shell", command.strip(), "```", ""]
+    return lines
+
+
+def _options(command: click.Command, context: click.Context) -> list[str]:
+    rows = []
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
+        if record:
+            name, text = record
+            rows.append((f"`{name}`", text.replace("  [", " [")))
+    return [_table(("option", "meaning"), rows), ""]
+
+
+def flags_page() -> str:
+    """Return the page of the flags of a row."""
+    meanings = _field_docs(predictions.Flag)
+    rows = [
+        (
+            str(flag.value),
+            f"`{str(flag.name).lower()}`",
+            "null" if flag & predictions.NO_VALUE else "given",
+            meanings[str(flag.name)],
+        )
+        for flag in predictions.Flag
+    ]
+    return "\n".join(
+        [
+            NOTICE,
+            "# Flags",
+            "",
+            (
+                "The column `flags` of the catalogue is the sum of the values below; 0 means that nothing is to be "
+                "said. A bad row is never left out: it has its row in the catalogue, with a flag and without a value."
+            ),
+            "",
+            _table(("value", "name", "prediction", "meaning"), rows),
+            "",
+            (
+                "To keep the rows whose prediction stands without reserve, take `flags == 0`; to keep every row that "
+                f"has a prediction, take `flags & {int(predictions.NO_VALUE)} == 0`."
+            ),
+            "",
+            "The names are the keys of `flags` in reports and summary. In Python they are `skyfan.predictions.Flag`.",
+            "",
+        ]
+    )
+
+
+def stored_page() -> str:
+    """Return the page of the JSON files that a run stores."""
+    sections: list[tuple[str, str, Sequence[type[Struct]]]] = [
+        (
+            "summary.json",
+            "The verdict, written last.",
+            (summary.Summary, summary.Drive, task.Seconds, summary.Spread, summary.Failure, task.TaskError),
+        ),
+        ("reports/00042.json", "What task 42 did. It is written after its part.", (task.Report, task.PartRef)),
+        (
+            "manifest.json",
+            "The plan: one JSON array, one item a task.",
+            (task.Task, PartitionRef, task.ModelRef),
+        ),
+        ("index.json", "Beside partitions, what `skyfan partition` promises of them.", (Index,)),
+        ("lease.json", "Who drives the run now; only there while somebody does.", (lease.Record,)),
+        ("What `skyfan status --json` prints", "Not stored.", (standing.Standing,)),
+        ("What `skyfan verify --json` prints", "Not stored.", (verification.Verification,)),
+    ]
+    lines = [NOTICE, "# Stored files", ""]
+    lines += ["Units are in the names: `_s` seconds, `_mb` MiB, `_bytes` or `bytes` bytes.", ""]
+    for title, text, types in sections:
+        lines += [f"## {title}", "", text, ""]
+        for kind in types:
+            name = "" if kind is types[0] else f"`{kind.__name__}`: {_first_line(kind.__doc__)}"
+            lines += [*([name, ""] if name else []), _struct_table(kind), ""]
+    return "\n".join(lines)
+
+
+def _struct_table(kind: type[Struct]) -> str:
+    docs = _field_docs(kind)
+    hints = typing.get_type_hints(kind)
+    rows = []
+    for item in msgspec.structs.fields(kind):
+        meaning = docs.get(item.name) or MEANINGS.get((kind.__name__, item.name))
+        if not meaning:
+            raise SystemExit(
+                f"generate.py: {kind.__module__}.{kind.__name__}.{item.name} has no meaning; give it a docstring line"
+            )
+        meaning = re.sub(r"\bNone\b", "null", meaning)
+        rows.append((f"`{item.encode_name}`", _type_name(hints[item.name]), meaning))
+    return _table(("key", "type", "meaning"), rows)
+
+
+def _type_name(hint: Any) -> str:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(f"`{json.dumps(value)}`" for value in inner)
+    if hint is type(None):
+        return "null"
+    if origin in {list, tuple}:
+        return f"list of {_type_name(inner[0])}"
+    if origin is dict:
+        return f"object of {_type_name(inner[1])}"
+    if inner:
+        return " or ".join(map(_type_name, inner))
+    names = {str: "string", int: "integer", float: "number", bool: "true or false"}
+    return names.get(hint) or f"`{hint.__name__}`"
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """Return the docstring line under each field of a class."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    body = typing.cast("ast.ClassDef", tree.body[0]).body
+    docs: dict[str, str] = {}
+    for statement, after in itertools.pairwise(body):
+        target = statement.target if isinstance(statement, ast.AnnAssign) else None
+        if isinstance(statement, ast.Assign):
+            target = statement.targets[0]  # type: ignore[assignment]
+        is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+        if isinstance(target, ast.Name) and is_text:
+            docs[target.id] = inspect.cleandoc(after.value.value).replace("\n", " ")  # type: ignore[attr-defined]
+    return docs
+
+
+def errors_page() -> str:
+    """Return the page of the errors."""
+    tree = (errors.__doc__ or "").split("\n\n", 1)[1].rstrip()
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.SkyfanError)]
+    kinds.sort(key=lambda kind: inspect.getsourcelines(kind)[1])
+    rows = [
+        (
+            f"`{kind.__name__}`",
+            str(kind.exit_code),
+            "yes" if kind.may_pass else "",
+            "yes" if kind.ends_run else "",
+            _first_line(kind.__doc__),
+        )
+        for kind in kinds
+    ]
+    return "\n".join(
+        [
+            NOTICE,
+            "# Errors",
+            "",
+            "Every error that skyfan raises on purpose, from `skyfan.errors`:",
+            "",
+            "```text",
+            tree,
+            "```",
+            "",
+            _table(("error", "exit code", "tried again", "ends the run", "meaning"), rows),
+            "",
+            (
+                "*Tried again*: what failed can pass, so the task is tried again, up to `max_attempts`. "
+                "*Ends the run*: every other task would meet the same, so no new one starts. "
+                "A run that fails because of bad input exits with 2, else with 1. "
+                "[Bad input](../bad-input.md) says what to do about each."
+            ),
+            "",
+        ]
+    )
+
+
+def readme() -> str:
+    """Return the README with its file tree written anew."""
+    text = (ROOT / "README.md").read_text()
+    start, end = "<!-- tree -->\n", "<!-- /tree -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"generate.py: README.md has no place for the tree; expected lines {start.strip()} and {end}")
+    return f"{before}{start}```text\n{tree()}\n```\n{end}{after}"
+
+
+def tree() -> str:
+    """Return the files of the package with the first line of each one's docstring."""
+    entries = [
+        path
+        for path in sorted(PACKAGE.iterdir(), key=lambda path: (path.is_dir(), path.name))
+        if (path.suffix == ".py" and path.name != "__init__.py") or (path / "__init__.py").is_file()
+    ]
+    lines = []
+    for path in entries:
+        source = path / "__init__.py" if path.is_dir() else path
+        docstring = ast.get_docstring(ast.parse(source.read_text()))
+        name = f"{path.name}/" if path.is_dir() else path.name
+        lines.append(f"  {name:<17} {_first_line(docstring).rstrip('.').replace('`', '')}")
+    return "\n".join(["src/skyfan/", *lines])
+
+
+def _first_line(text: str | None) -> str:
+    return inspect.cleandoc(text or "").split("\n", 1)[0]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+PAGES: dict[Path, Callable[[], str]] = {
+    DOCS / "reference" / "payload.md": payload_page,
+    DOCS / "reference" / "cli.md": cli_page,
+    DOCS / "reference" / "flags.md": flags_page,
+    DOCS / "reference" / "stored.md": stored_page,
+    DOCS / "reference" / "errors.md": errors_page,
+    ROOT / "README.md": readme,
+}
+
+
+def stale() -> list[Path]:
+    """Return the files that are not as the code would have them."""
+    return [path for path, page in PAGES.items() if not path.is_file() or path.read_text() != page()]
+
+
+def main() -> None:
+    """Write what is stale, or only say so."""
+    parser = argparse.ArgumentParser(description="Write the generated pages of the documentation.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is stale")
+    check = parser.parse_args().check
+    found = stale()
+    for path in found:
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(PAGES[path]())
+        sys.stdout.write(f"{path.relative_to(ROOT)}: {'stale: run python docs/generate.py' if check else 'written'}\n")
+    sys.exit(1 if check and found else 0)
+
+
+if __name__ == "__main__":
+    main()
