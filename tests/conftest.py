@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import tiny_model, write_partition
 
+from factories import tiny_model, write_partition
 from skyfan.storage import Store
 
 
@@ -18,7 +18,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A store's folder: bucket `sky` with the partitions 25MB/1..4 (7, 8, 9 and 10 rows) and the model models/tiny.onnx."""
+    """A store's folder: bucket `sky` with partitions 25MB/1..4 (7, 8, 9 and 10 rows) and the model models/tiny.onnx."""
     bucket = tmp_path / "store" / "sky"
     for number in range(1, 5):
         write_partition(bucket / "25MB" / f"{number}.safetensors", rows=6 + number, seed=number)

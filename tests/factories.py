@@ -41,7 +41,9 @@ def expected_z(content: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
     return content["magnitude"].mean(axis=1) / 100 + content["image"].mean(axis=(1, 2, 3))
 
 
-def tiny_model(path: Path, *, metadata: Mapping[str, str] | None = None, image: str = "image", batch: Any = "n") -> Path:
+def tiny_model(
+    path: Path, *, metadata: Mapping[str, str] | None = None, image: str = "image", batch: Any = "n"
+) -> Path:
     """Write a model with z_phot = mean(magnitude) / 100 + mean(image), and pdf = (magnitude, magnitude)."""
     hundred = helper.make_tensor("hundred", TensorProto.FLOAT, [], [100.0])
     axes = helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3])

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from factories import expected_z, make_rows
 
 import skyfan
+from factories import expected_z, make_rows
 
 
 def test_a_run_returns_every_row_once_and_resumes_to_nothing(root: Path, asked: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The Python API: the same verbs as the command line, which only calls these."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,21 +12,21 @@ from skyfan import pipeline, stages
 from skyfan.blob import Blob, MappedBlob
 from skyfan.claim import read_claim
 from skyfan.engines.base import Engine, Work
-from skyfan.errors import InputError, KeyNameError, StoreAbsentError, SurveyError
+from skyfan.errors import InputError, KeyNameError, PartitionError, StoreAbsentError, SurveyError, UnknownRunError
 from skyfan.formats.opening import SURVEY_SUFFIXES
 from skyfan.keys import RunKeys, check_bucket, check_key, check_prefix
 from skyfan.manifest import decode_manifest
-from skyfan.partition import Index
+from skyfan.partition import Index, open_partition
 from skyfan.payload import Payload, load_payload, parse_payload
 from skyfan.predictions import chain_parts
 from skyfan.reports import collect
 from skyfan.stages import Plan
 from skyfan.standing import Standing, stand
-from skyfan.storage import Bucket, Store, resolve_store
+from skyfan.storage import Store, resolve_store
 from skyfan.summary import Summary, decode_summary
-from skyfan.survey import Progress, parse_size, split
-from skyfan.task import Task
-from skyfan.verification import Verification, verify_run
+from skyfan.survey import Progress, parse_size, rows_per_partition, split
+from skyfan.task import PartRef, Task
+from skyfan.verification import AGAIN, Verification, verify_run
 from skyfan.watching import Watcher, unwatched
 
 if TYPE_CHECKING:
@@ -62,13 +63,14 @@ class Run:
 
         Raises
         ------
-        SurveyError
+        UnknownRunError
             If there is no such run.
         """
         payload = read_claim(self._bucket, self._keys)
         if payload is None:
-            raise SurveyError(
-                f"{self.id}: there is no run in {self._bucket.where}; expected <bucket>/<result_path>, or its payload file"
+            raise UnknownRunError(
+                f"{self.id}: there is no run in {self._bucket.where}; expected <bucket>/<result_path>, "
+                "or its payload file"
             )
         return payload
 
@@ -98,15 +100,14 @@ class Run:
         Returns
         -------
         RecordBatchReader
-            An Arrow stream: `pyarrow.table(...)`, `polars.DataFrame(...)` and others take it without a copy. Parts of tasks that
-            are not done are not in it; `summary.complete` tells.
+            An Arrow stream: `pyarrow.table(...)`, `polars.DataFrame(...)` and others take it without a copy. Parts of
+            tasks that are not done are not in it; `summary.complete` tells.
         """
         return chain_parts(self._parts())
 
     def part_keys(self) -> list[str]:
         """Return the keys of the parts of the tasks that are done, by rank."""
-        done = collect(self._bucket, self._keys, self.tasks).ok
-        return [report.part.key for _, report in sorted(done.items()) if report.part]
+        return [part.key for part in self._done_parts()]
 
     @property
     def where(self) -> str:
@@ -114,8 +115,15 @@ class Run:
         return f"{self._bucket.where}/{self._keys.predictions}"
 
     def _parts(self) -> Iterator[tuple[str, bytes]]:
-        for key in self.part_keys():
-            yield key, self._bucket.get(key) or b""
+        for part in self._done_parts():
+            data = self._bucket.get(part.key) or b""
+            if hashlib.sha256(data).hexdigest() != part.sha256:
+                raise PartitionError(f"{part.key}: is not what its task wrote; {AGAIN} (see 'skyfan verify')")
+            yield part.key, data
+
+    def _done_parts(self) -> list[PartRef]:
+        done = collect(self._bucket, self._keys, self.tasks).ok
+        return [report.part for _, report in sorted(done.items()) if report.part]
 
 
 def run(
@@ -164,12 +172,12 @@ def run(
     return Run(opened, checked.bucket, checked.result_path)
 
 
-def plan(payload: PayloadLike, *, store: str | Path | None = None, **overrides: Any) -> Plan:
+def plan(payload: PayloadLike, *, store: str | Path | None = None, overwrite: bool = False, **overrides: Any) -> Plan:
     """Say what `run` would do, and write nothing.
 
     Parameters
     ----------
-    payload, store, **overrides
+    payload, store, overwrite, **overrides
         As for `run`.
 
     Raises
@@ -178,7 +186,8 @@ def plan(payload: PayloadLike, *, store: str | Path | None = None, **overrides: 
         As `run`, for all that can be known beforehand.
     """
     checked, warnings = _payload(payload, overrides)
-    planned = stages.preview(checked, Store(resolve_store(str(store) if store is not None else None)))
+    opened = Store(resolve_store(str(store) if store is not None else None))
+    planned = stages.preview(checked, opened, overwrite=overwrite)
     planned.warnings[:0] = warnings
     return planned
 
@@ -195,7 +204,7 @@ def open_run(name: PayloadLike, *, store: str | Path | None = None) -> Run:
 
     Raises
     ------
-    SurveyError
+    UnknownRunError
         If there is no such run.
     """
     opened = Store(resolve_store(str(store) if store is not None else None))
@@ -206,11 +215,18 @@ def open_run(name: PayloadLike, *, store: str | Path | None = None) -> Run:
 
 
 def _run_name(name: PayloadLike) -> tuple[str, str]:
-    if isinstance(name, str | Path) and not Path(name).is_file() and not str(name).endswith(".json"):
+    if isinstance(name, str | Path) and not _is_file(Path(name)) and not str(name).endswith(".json"):
         bucket, _, result_path = str(name).rstrip("/").partition("/")
         return check_bucket(bucket, "run"), check_key(result_path, "run: the result path after the bucket")
     payload, _ = _payload(name, {})
     return payload.bucket, payload.result_path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for a file can still be that of an object
+        return False
 
 
 def _payload(payload: PayloadLike, overrides: Mapping[str, Any]) -> tuple[Payload, list[str]]:
@@ -280,12 +296,11 @@ def partition(
     bucket, _, prefix = dest.partition("/")
     check_bucket(bucket, "destination")
     check_prefix(prefix, "destination: the prefix after the bucket")
-    blob = _survey(source, opened)
-    target = opened.bucket(bucket, create="store")
     size_bytes = parse_size(size) if isinstance(size, str) else size
-    return split(
-        blob, target, prefix.rstrip("/"), size_bytes=size_bytes, rows=rows, overwrite=overwrite, progress=progress
-    )
+    survey = open_partition(_survey(source, opened))
+    rows_each = rows_per_partition(survey, size_bytes, rows)
+    target = opened.bucket(bucket, create="store")  # not before all else is clear: it makes a folder
+    return split(survey, target, prefix.rstrip("/"), rows_each, overwrite=overwrite, progress=progress)
 
 
 def simulate(
@@ -425,7 +440,7 @@ def _survey(source: str | Path, store: Store) -> Blob:
     """Open a survey: a local file, an s3:// address, or an object of the store."""
     path = Path(source)
     text = str(source)
-    if "://" not in text and path.is_file():
+    if "://" not in text and _is_file(path):
         return MappedBlob(path)
     place, name = (Store("s3://"), text.removeprefix("s3://")) if text.startswith("s3://") else (store, text)
     bucket, _, key = name.partition("/")

@@ -17,11 +17,8 @@ class Blob(ABC):
     def view(self, start: int, stop: int) -> memoryview:
         """Return bytes `start` to `stop`; the caller has checked that they lie within the blob."""
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027  most blobs have nothing to let go of
         """Let go of what reading has brought into memory; views stay valid."""
-
-    def close(self) -> None:
-        """Give back what the blob holds. A mapping stays until its last view is gone."""
 
 
 class MappedBlob(Blob):

@@ -50,11 +50,14 @@ def check_claim(bucket: Bucket, keys: RunKeys, payload: Payload) -> None:
 
 
 def release_claim(bucket: Bucket, keys: RunKeys) -> None:
-    """Delete what a run stored, by its names only; the claim goes last, so that an interruption leaves a run to resume."""
+    """Delete what a run stored, by its names only; the claim goes last: an interruption leaves a run to resume."""
     stored = {entry.key for entry in bucket.list(keys.result_path)}
-    ranked = sorted(key for key in stored if key.startswith((f"{keys.predictions}/", f"{keys.reports}/")))
-    singles = (keys.summary, keys.combined, keys.manifest, keys.payload)
-    bucket.delete([key for key in ranked if rank_of(key) is not None] + [key for key in singles if key in stored])
+    ranked = [
+        key for key in stored if (rank := rank_of(key)) is not None and key in {keys.part(rank), keys.report(rank)}
+    ]
+    bucket.delete(sorted(ranked))
+    bucket.delete([key for key in (keys.summary, keys.combined, keys.manifest) if key in stored])
+    bucket.delete([key for key in (keys.payload,) if key in stored])
 
 
 def _value(payload: Payload, name: str) -> object:

@@ -1,56 +1,97 @@
 """The whole thing on a small simulated survey: what a newcomer runs first."""
 
-import tempfile
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from skyfan.api import Run, partition, run, simulate
+from skyfan.errors import InputError
 from skyfan.photoz.metrics import Scores, scores
+from skyfan.storage import Store, resolve_store
 from skyfan.survey import Progress
 from skyfan.watching import Watcher
 
 BUCKET = "demo"
-PREFIX = "survey/4MB"
-SIZE = "4MB"
+SURVEY = "survey.safetensors"
+PREFIX = "4MB"
 RESULT_PATH = "results/first-run"
 SEED = 2026  # not the training survey's, so that no galaxy of the demo was learnt from
 
 PAYLOAD = {"bucket": BUCKET, "data_bucket": BUCKET, "data_prefix": PREFIX, "result_path": RESULT_PATH}
 
 
-def run_demo(
-    rows: int, *, store: str | None, say: Callable[[str], None], simulated: Progress, watch: Watcher
-) -> tuple[Run, Scores]:
-    """Simulate, partition, run and score a small survey.
+@dataclass(frozen=True)
+class Demo:
+    """Where the demonstration puts its files, and the commands that it stands for."""
+
+    store: str
+    folder: Path
+
+    @property
+    def survey(self) -> Path:
+        return self.folder / SURVEY
+
+    @property
+    def payload(self) -> Path:
+        return self.folder / "payload.json"
+
+    def commands(self, rows: int) -> tuple[str, str, str]:
+        """Return what a user would type for the same, step by step."""
+        return (
+            f"skyfan simulate {self.survey} --rows {rows} --seed {SEED}",
+            f"skyfan partition {BUCKET}/{SURVEY} {BUCKET}/{PREFIX} --size {PREFIX} --store {self.store} --overwrite",
+            f"skyfan run {self.payload} --store {self.store} --overwrite",
+        )
+
+
+def prepare(store: str | None) -> Demo:
+    """Make the bucket's folder and the payload in it.
+
+    Raises
+    ------
+    InputError
+        If the store is not a folder.
+    """
+    url = resolve_store(store)
+    folder = Store(url).bucket(BUCKET, create="store").local_path("")
+    if folder is None:
+        raise InputError(f"store {url}: the demonstration shows its files; expected a folder: name one with --store")
+    demo = Demo(url, folder)
+    demo.payload.write_text(json.dumps(PAYLOAD, indent=2) + "\n")
+    return demo
+
+
+def run_demo(demo: Demo, rows: int, *, say: Callable[[str], None], simulated: Progress, watch: Watcher) -> Run:
+    """Simulate, partition and run a small survey.
 
     Parameters
     ----------
+    demo : Demo
+        From `prepare`.
     rows : int
         Galaxies.
-    store : str, optional
-        As for `skyfan.run`.
     say : callable
-        Told each step, as the command that does it.
+        Told the command that each step stands for, before it.
     simulated : callable
         Told of the galaxies simulated and their total.
     watch : Watcher
         Told of the run's events.
-
-    Returns
-    -------
-    run, scores : Run, Scores
-        The scores are against the simulation's true redshifts.
     """
-    with tempfile.TemporaryDirectory(prefix="skyfan-demo-") as folder:
-        survey = Path(folder) / "survey.safetensors"
-        say(f"skyfan simulate survey.safetensors --rows {rows} --seed {SEED}")
-        simulate(survey, rows, SEED, progress=simulated)
-        say(f"skyfan partition survey.safetensors {BUCKET}/{PREFIX} --size {SIZE}")
-        partition(survey, f"{BUCKET}/{PREFIX}", size=SIZE, store=store, overwrite=True)
-    say(f"skyfan run payload.json   # {PAYLOAD}")
-    done = run(PAYLOAD, store=store, watch=watch, overwrite=True)
+    simulating, splitting, running = demo.commands(rows)
+    say(simulating)
+    simulate(demo.survey, rows, SEED, progress=simulated)
+    say(splitting)
+    partition(f"{BUCKET}/{SURVEY}", f"{BUCKET}/{PREFIX}", size=PREFIX, store=demo.store, overwrite=True)
+    say(running)
+    return run(demo.payload, store=demo.store, watch=watch, overwrite=True)
+
+
+def score(done: Run) -> Scores:
+    """Compare a run's redshifts with the true ones, where there are both."""
     table = done.predictions().read_all()
     z_phot, z_spec = (np.asarray(table.column(name).to_numpy()) for name in ("z_phot", "z_spec"))
-    return done, scores(z_phot, z_spec)
+    known = np.isfinite(z_phot) & np.isfinite(z_spec)
+    return scores(z_phot[known], z_spec[known])

@@ -7,6 +7,7 @@ SkyfanError
 │   ├── SurveyError             a survey that cannot be split, or an index that does not fit its partitions
 │   ├── PartitionError          a partition that cannot be read, or not by this model
 │   ├── ModelError              a model that cannot be loaded or has no use for these partitions
+│   ├── UnknownRunError         there is no such run
 │   └── ClaimedError            the result path belongs to another payload, or another driver is at work
 ├── StoreError                  the store did not do what it was asked; may pass, so it is tried again; exit code 1
 │   ├── StoreAbsentError        there is no such store or bucket
@@ -59,6 +60,10 @@ class ModelError(InputError):
     """A model that cannot be loaded, or whose inputs the partitions do not have."""
 
     ends_run = True
+
+
+class UnknownRunError(InputError):
+    """There is no run of that name."""
 
 
 class ClaimedError(InputError):

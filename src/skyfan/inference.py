@@ -47,7 +47,7 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
         with meter.phase("hash"):
             read.append(_as_read(ref, partition))
         predicted.append(predictor.predict(partition, task.batch_size, meter))
-        partition.blob.close()
+
     flags = np.concatenate([item.flags for item in predicted])
     with meter.phase("write"):
         table = build_part(
@@ -112,8 +112,8 @@ def _as_read(ref: PartitionRef, partition: Partition) -> PartitionRef:
     found = partition.sha256()
     if ref.sha256 not in (None, found):
         raise PartitionError(
-            f"{partition.name}: its hash is {found[:12]}, the index says {(ref.sha256 or '')[:12]}: it was changed or damaged; "
-            "make the partitions again with 'skyfan partition'"
+            f"{partition.name}: its hash is {found[:12]}, the index says {(ref.sha256 or '')[:12]}: it was changed or "
+            "damaged; make the partitions again with 'skyfan partition'"
         )
     return PartitionRef(ref.key, ref.bytes, partition.rows, found)
 
@@ -124,7 +124,7 @@ def _joined(pieces: list[dict[str, NDArray[Any]]], task: Task) -> dict[str, NDAr
     for ref, piece in zip(task.partitions, pieces, strict=True):
         if set(piece) != set(names):
             raise PartitionError(
-                f"{ref.key}: has the columns {', '.join(piece)}; expected {', '.join(names)}, as {task.partitions[0].key}, "
-                "which is in the same task; give a survey's partitions the same tensors"
+                f"{ref.key}: has the columns {', '.join(piece)}; expected {', '.join(names)}, as "
+                f"{task.partitions[0].key}, which is in the same task; give a survey's partitions the same tensors"
             )
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in names}

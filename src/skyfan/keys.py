@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from skyfan.errors import KeyNameError
 
 MAX_KEY_BYTES = 1024  # S3's own limit, so that what works in a folder works there too
+MAX_SEGMENT_BYTES = 255  # that of a folder's file system, so that what works on S3 works there too
 INDEX_NAME = "index.json"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -19,7 +20,8 @@ def check_key(text: str, what: str) -> str:
     Raises
     ------
     KeyNameError
-        If the key is empty, absolute or too long, or has a `..`, `.` or empty segment, a backslash or a control character.
+        If the key is empty, absolute or too long, or has a `..`, `.`, empty or too long segment, a backslash or a
+        control character.
     """
     fault = _fault(text)
     if fault:
@@ -32,20 +34,20 @@ def check_key(text: str, what: str) -> str:
 
 
 def _fault(text: str) -> str | None:
-    if not text:
-        return "is empty"
-    if _CONTROL.search(text):
-        return "holds a control character"
-    if text.startswith("/"):
-        return "is absolute"
-    if "\\" in text:
-        return "holds a backslash"
-    if len(text.encode()) > MAX_KEY_BYTES:
-        return f"is longer than {MAX_KEY_BYTES} bytes"
-    for segment in text.split("/"):
-        if segment in {"", ".", ".."}:
-            return f"has the segment {segment!r}"
-    return None
+    faults = {
+        "is empty": not text,
+        "holds a control character": _CONTROL.search(text) is not None,
+        "is absolute": text.startswith("/"),
+        "holds a backslash": "\\" in text,
+        f"is longer than {MAX_KEY_BYTES} bytes": _bytes(text) > MAX_KEY_BYTES,
+        "has an empty, '.' or '..' segment": not {"", ".", ".."}.isdisjoint(text.split("/")),
+        f"has a name longer than {MAX_SEGMENT_BYTES} bytes": max(map(_bytes, text.split("/"))) > MAX_SEGMENT_BYTES,
+    }
+    return next((fault for fault, found in faults.items() if found), None)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def check_prefix(text: str, what: str) -> str:

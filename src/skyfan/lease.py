@@ -77,8 +77,9 @@ class Lease:
         holder = self._holder()
         if holder is not None and not holder.lapsed():
             raise ClaimedError(
-                f"{self._bucket.name}/{self._key}: {holder.driver} drives this run; expected no other driver: wait for it "
-                f"(see 'skyfan status'), or stop it; if it died elsewhere, its lease lapses within {self._lifetime_s:.0f} s"
+                f"{self._bucket.name}/{self._key}: {holder.driver} drives this run; expected no other driver: wait for "
+                "it (see 'skyfan status'), or stop it; if it died elsewhere, its lease lapses within "
+                f"{self._lifetime_s:.0f} s"
             )
         self._bucket.delete([self._key])
         self._bucket.create(self._key, self._record())

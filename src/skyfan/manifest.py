@@ -1,8 +1,9 @@
 """The plan of a run: every task, in order, with what it reads and how many rows it must return."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
+from msgspec import structs
 
 from skyfan.errors import StoreError, SurveyError
 from skyfan.keys import INDEX_NAME, natural
@@ -58,11 +59,11 @@ def _with_index(found: list[PartitionRef], index: Index, prefix: str, where: str
         )
     known = {f"{prefix}/{item.key}": item for item in index.partitions}
     advice = f"make the partitions again with 'skyfan partition', or delete {where}{INDEX_NAME} to go without"
-    absent = [key for key in known if key not in {partition.key for partition in found}]
+    absent = list(known.keys() - {partition.key for partition in found})
     if absent:
         raise SurveyError(
             f"{where}: the index names {len(known)} partitions with {index.rows} rows, but {len(absent)} of them are "
-            f"not there, the first {absent[0]}; {advice}"
+            f"not there, the first {min(absent, key=natural)}; {advice}"
         )
     result = []
     for partition in found:
@@ -78,7 +79,7 @@ def _with_index(found: list[PartitionRef], index: Index, prefix: str, where: str
 def plan(payload: Payload, partitions: Sequence[PartitionRef], model: ModelRef) -> list[Task]:
     """Share partitions out among tasks.
 
-    Every partition is in exactly one task, tasks hold neighbours, and their numbers of partitions differ by one at most.
+    Every partition is in exactly one task, tasks hold neighbours, and their numbers of partitions differ by at most 1.
     A `world_size` above the number of partitions starts no empty tasks.
     """
     count = min(payload.world_size or len(partitions), len(partitions))
@@ -97,6 +98,17 @@ def plan(payload: Payload, partitions: Sequence[PartitionRef], model: ModelRef) 
     ]
 
 
+def refresh(tasks: Sequence[Task], now: Sequence[PartitionRef], done: Collection[int]) -> list[Task]:
+    """Return a plan in which tasks that are not done take their partitions as they are now, mended perhaps."""
+    current = {partition.key: partition for partition in now}
+    return [
+        task
+        if task.rank in done
+        else structs.replace(task, partitions=tuple(current.get(ref.key, ref) for ref in task.partitions))
+        for task in tasks
+    ]
+
+
 def encode_manifest(tasks: Sequence[Task]) -> bytes:
     """Encode a plan as one JSON array, a task a line."""
     return b"[\n" + b",\n".join(map(msgspec.json.encode, tasks)) + b"\n]\n"
@@ -111,6 +123,9 @@ def decode_manifest(data: bytes, name: str) -> list[Task]:
         If it is not one: it was changed by hand, since a run writes it whole or not at all.
     """
     try:
-        return msgspec.json.decode(data, type=list[Task])
+        tasks = msgspec.json.decode(data, type=list[Task])
     except (msgspec.DecodeError, RecursionError) as error:
         raise StoreError(f"{name}: not a manifest ({error}); run with --overwrite to plan anew") from error
+    if not tasks:
+        raise StoreError(f"{name}: a manifest without a task, which no run writes; run with --overwrite to plan anew")
+    return tasks

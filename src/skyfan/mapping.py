@@ -27,11 +27,11 @@ class Policy:
     """More failed items than this end the map."""
     max_concurrency: int | None = None
     backoff_s: float = BACKOFF_S
-    """Before the second attempt; `BACKOFF_RATE` times as long before each further one, less a random part of up to half."""
+    """Before the second attempt; `BACKOFF_RATE` times that before each further one, less a random part, up to half."""
 
     @staticmethod
     def of(payload: Payload, tasks: int) -> "Policy":
-        """Take the rules from a payload. As in Step Functions, of a count and a percentage the first to be passed counts."""
+        """Take the rules from a payload; of a count and a percentage the smaller holds, as in Step Functions."""
         limits = []
         if payload.tolerated_failure_count is not None:
             limits.append(payload.tolerated_failure_count)

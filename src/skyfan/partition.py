@@ -47,7 +47,7 @@ class Index(Struct, frozen=True):
     schema: int
     rows: int
     complete: bool
-    """False while the partitions are being written: an interrupted `skyfan partition` must not pass for a small survey."""
+    """False while partitions are being written: an interrupted `skyfan partition` must not pass for a small survey."""
     partitions: tuple[PartitionRef, ...]
     """Keys are relative to the folder that the index lies in, so that a folder can be copied elsewhere."""
 
@@ -88,7 +88,7 @@ class Partition:
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return the tensors that go to the catalogue as they are, each of shape (rows,)."""
         return {
-            name: self.tensors[name].rows(0, self.rows).astype(dtype, copy=True)
+            name: as_column(name, self.tensors[name].rows(0, self.rows), self.name).astype(dtype, copy=True)
             for name, dtype in COLUMNS.items()
             if name in self.tensors
         }
@@ -100,6 +100,25 @@ class Partition:
             digest.update(self.blob.view(start, min(start + HASH_CHUNK_BYTES, self.blob.size)))
             self.blob.release()
         return digest.hexdigest()
+
+
+def as_column(name: str, values: NDArray[Any], where: str) -> NDArray[Any]:
+    """Return values in the type of their column, those of floats as they are.
+
+    Raises
+    ------
+    PartitionError
+        If an id is too large for the column, and would come out as another.
+    """
+    dtype = COLUMNS[name]
+    if dtype.kind != "i":
+        return values if values.dtype.kind == "f" else values.astype(dtype)
+    if values.dtype == np.uint64 and len(values) and int(values.max()) > np.iinfo(dtype).max:
+        raise PartitionError(
+            f"{where}: {name} is uint64 and holds {int(values.max())}; expected at most {np.iinfo(dtype).max}; "
+            "give the objects other ids"
+        )
+    return values.astype(dtype, copy=False)
 
 
 def open_partition(blob: Blob) -> Partition:
@@ -128,6 +147,9 @@ def check_rows(blob: Blob, content: Tensors) -> Partition:
     rows = next(iter(lengths.values()))
     if rows == 0:
         raise PartitionError(f"{name}: holds no rows; delete it or make it again")
+    for tensor_name, tensor in arrays.items():
+        if 0 in tensor.shape:
+            raise PartitionError(f"{name}: {tensor_name} has the shape {tensor.shape}; expected no axis of length 0")
     _check_known(name, arrays, rows)
     return Partition(name, rows, arrays, blob, content.metadata)
 

@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -18,6 +18,8 @@ DEFAULT_TIMEOUT_S = 900.0
 
 _Positive = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 _MAX_TIMEOUT_S = 14 * 86_400.0
+
+ObjectType = Literal["folder", "file"]
 
 
 class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,7 +36,7 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     model: Annotated[
         str | None,
         Meta(
-            description="Key of an ONNX file in `bucket` (ends in `.onnx`), or the name of a model that ships with skyfan. "
+            description="Key of an ONNX file in `bucket` (ends in `.onnx`), or name of a model that ships with skyfan. "
             "Without it and without `script`: the shipped model."
         ),
     ] = None
@@ -45,7 +47,7 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     world_size: Annotated[
         _Positive | None,
         Meta(
-            description="Number of tasks. Fewer than partitions: a task takes several. More: the surplus is not started. "
+            description="Number of tasks. Fewer than partitions: a task takes several. More: the rest is not started. "
             "Without it: one task a partition."
         ),
     ] = None
@@ -78,11 +80,11 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     s3_object_name: Annotated[
         str | None, Meta(description="Folder or file of code in `bucket` that a script task is given.")
     ] = field(name="S3_object_name", default=None)
-    object_type: Annotated[Literal["folder", "file"], Meta(description="What `S3_object_name` is.")] = "folder"
+    object_type: Annotated[ObjectType, Meta(description="What `S3_object_name` is.")] = "folder"
 
     @property
     def run_id(self) -> str:
-        """How a run is named: `<bucket>/<result_path>`."""
+        """Return the run's name, `<bucket>/<result_path>`."""
         return f"{self.bucket}/{self.result_path}"
 
     def to_mapping(self) -> dict[str, Any]:
@@ -91,7 +93,7 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         return mapping
 
     def encode(self) -> bytes:
-        """The payload as the run stores it: normalised, without defaults."""
+        """Return the payload as the run stores it: normalised, without defaults."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
@@ -127,7 +129,7 @@ def load_payload(path: Path, overrides: Mapping[str, Any] | None = None) -> tupl
         text = path.read_bytes()
     except OSError as error:
         raise PayloadError(
-            f"payload {path}: cannot be read ({error.strerror}); expected a JSON file, or <bucket>/<result_path> of a run"
+            f"payload {path}: cannot be read ({error.strerror}); expected a JSON file, as in examples/payloads"
         ) from error
     return parse_payload(decode_object(text, str(path)), overrides, source=str(path))
 
@@ -152,7 +154,7 @@ def decode_object(text: bytes, source: str) -> dict[str, Any]:
 
 
 def parse_payload(
-    raw: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, source: str = "payload"
+    raw: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, source: str = "(a mapping)"
 ) -> tuple[Payload, list[str]]:
     """Check a payload given as a mapping; see `load_payload`."""
     warnings: list[str] = []
@@ -161,12 +163,13 @@ def parse_payload(
         name = _ALIASES.get(key, key)
         if name != key:
             warnings.append(f"payload key {key!r} is taken for {name!r}")
-        if name not in _FIELDS:
-            raise PayloadError(_unknown(key, source))
         if name in merged:
-            raise PayloadError(f"payload {source}: both {key!r} and {name!r} are given; keep one")
+            raise PayloadError(f"payload {source}: {name!r} is given twice, once as {_alias_of(name)!r}; keep one")
         merged[name] = value
     merged |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    for key in merged:
+        if key not in _FIELDS:
+            raise PayloadError(_unknown(str(key), source))
     missing = [name for name, item in _FIELDS.items() if item.required and name not in merged]
     if missing:
         raise PayloadError(f"payload {source}: missing {', '.join(map(repr, missing))}; required are {_required()}")
@@ -183,6 +186,10 @@ def _checked_names(payload: Payload) -> Payload:
     check_bucket(payload.data_bucket, "payload key 'data_bucket'")
     if payload.model is not None:
         check_key(payload.model, "payload key 'model'")
+    if payload.script is not None:
+        check_key(payload.script.removeprefix("/"), "payload key 'script'")  # the seed's are absolute
+    if payload.s3_object_name is not None:
+        check_prefix(payload.s3_object_name, "payload key 'S3_object_name'")
     return msgspec.structs.replace(
         payload,
         data_prefix=check_prefix(payload.data_prefix, "payload key 'data_prefix'"),
@@ -208,10 +215,14 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def _alias_of(name: str) -> str:
+    return next(alias for alias, known in _ALIASES.items() if known == name)
+
+
 def _unknown(key: str, source: str) -> str:
     near = difflib.get_close_matches(key.lower().replace(" ", "_"), list(_FIELDS), 1, 0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_FIELDS)}"
-    return f"payload {source}: unknown key {key!r}; {hint}"
+    return f"payload {source}: unknown key {_shown(key)}; {hint}"
 
 
 def _wants_number(name: str) -> bool:
@@ -220,7 +231,7 @@ def _wants_number(name: str) -> bool:
 
 
 def _from_text(value: Any) -> Any:
-    """The seed gives numbers as strings."""
+    """Return the number that a text is, as the seed gives them; anything else as it is."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -237,5 +248,16 @@ def _from_text(value: Any) -> Any:
 def _mistyped(error: msgspec.ValidationError, merged: Mapping[str, Any], source: str) -> str:
     text, _, place = str(error).partition(" - at `$.")
     name = place.rstrip("`")
-    got = f" {merged[name]!r}" if name in merged else ""
+    got = f" {_shown(merged[name])}" if name in merged else ""
+    if text.startswith("Invalid enum value"):
+        text = f"expected one of {', '.join(get_args(ObjectType))}"
     return f"payload {source}: key {name!r}{got}: {text[:1].lower()}{text[1:].replace('`', '')}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, cut to a length that a line can hold."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or lists in lists in lists
+        return f"of type {type(value).__name__}, too large to print"
+    return text if len(text) <= 80 else f"{text[:77]}..."

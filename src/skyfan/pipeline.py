@@ -72,7 +72,7 @@ def drive(
         plan.warnings[:0] = warnings or []
         finished = _finished(plan, store)
         if finished is not None:
-            watch(Ended(finished, found_finished=True))
+            watch(Ended(finished, found_finished=True, warnings=tuple(plan.warnings)))
             return finished
         mapped, map_wall_s, rows, workers = _map(plan, store, open_engine, watch, lease)
         record = Drive(
@@ -93,7 +93,7 @@ def drive(
 
 def _finished(plan: Plan, store: Store) -> Summary | None:
     """Return the summary of a run of which nothing is left to do."""
-    if plan.pending:
+    if plan.pending or plan.surplus:
         return None
     key = RunKeys(plan.payload.result_path).summary
     data = store.bucket(plan.payload.bucket).get(key)
@@ -170,7 +170,7 @@ def _raise_if_failed(plan: Plan, mapped: Mapped) -> None:
     rank, first = next((rank, error) for rank, error in mapped.failed.items() if cause in (None, error))
     inputs = all(error.exit_code == 2 for error in mapped.failed.values())
     raise RunFailedError(
-        f"{plan.payload.run_id}: {_what_failed(mapped, tolerated, cause)}, task {rank}: {first.message}. "
+        f"{plan.payload.run_id}: {_what_failed(mapped, tolerated, cause)}, task {rank}: {first.message.rstrip('.')}. "
         "Mend it and run the same payload again: only what is not done is done",
         exit_code=2 if inputs else 1,
     )

@@ -18,9 +18,12 @@ COMPRESSION = "zstd(1)"
 READ_BATCH_ROWS = 65_536
 FOOTER_KEY = "skyfan"
 
+_MAGIC = b"PAR1"
+_FRAME_BYTES = 12  # magic, ..., footer, length of the footer, magic
+
 
 class Flag(IntFlag):
-    """What is to be known of a row; the column `flags` is their sum. Rows with a flag of `NO_VALUE` have no prediction."""
+    """What is to be known of a row; the column `flags` is their sum. Rows with one of `NO_VALUE` have no prediction."""
 
     NON_FINITE_IMAGE = 1
     """A pixel is NaN or infinite."""
@@ -120,6 +123,10 @@ def read_part(data: bytes, name: str) -> RecordBatchReader:
     PartitionError
         If the bytes are no Parquet file.
     """
+    framed = data.startswith(_MAGIC) and data.endswith(_MAGIC)
+    # looked at here, since the reader panics where a file is too small for its footer
+    if not framed or len(data) < _FRAME_BYTES + int.from_bytes(data[-8:-4], "little"):
+        raise PartitionError(f"{name}: not a Parquet file, or cut short; run the payload again to write it anew")
     try:
         return read_parquet(io.BytesIO(data), batch_size=READ_BATCH_ROWS)
     except Exception as error:  # the reader raises bare Exceptions
@@ -141,16 +148,28 @@ def chain_parts(parts: Iterable[tuple[str, bytes]]) -> RecordBatchReader:
     except StopIteration:
         raise PartitionError("no part to read: the run has not finished a task; run it, then ask again") from None
     first = read_part(first_data, first_name)
-    schema = Schema([first.schema.field(i) for i in range(len(first.schema))])
+    schema = _fields(first)
 
     def batches() -> Iterator[Any]:
         yield from first
         for name, data in iterator:
             reader = read_part(data, name)
-            if reader.schema.names != schema.names:
+            if _fields(reader) != schema:
                 raise PartitionError(
-                    f"{name}: columns {reader.schema.names}; expected {schema.names}, as in {first_name}"
+                    f"{name}: differs from {first_name} in {', '.join(_differing(_fields(reader), schema))}; "
+                    "expected the same columns in all; give a survey's partitions the same tensors, then run with --overwrite"
                 )
             yield from reader
 
     return RecordBatchReader.from_batches(schema, batches())
+
+
+def _fields(reader: RecordBatchReader) -> Schema:
+    """Return a part's columns without what its footer says."""
+    return Schema([reader.schema.field(i) for i in range(len(reader.schema))])
+
+
+def _differing(one: Schema, other: Schema) -> list[str]:
+    """Return the names of the columns that only one has, or both in another type or place."""
+    first, second = ({name: (i, schema.field(i)) for i, name in enumerate(schema.names)} for schema in (one, other))
+    return [name for name in first | second if first.get(name) != second.get(name)]

@@ -17,6 +17,7 @@ from skyfan.predictions import NO_VALUE, RESERVED, Flag
 from skyfan.screening import ValidRange, parse_valid_range, screen
 
 _OUT_OF_MEMORY = re.compile(r"bad[_ ]alloc|failed to allocate|out of memory", re.IGNORECASE)
+_ALIGNMENT = 64
 _DTYPES: dict[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
@@ -82,6 +83,15 @@ class Predictor:
             raise ModelError(
                 f"model {name}: an output is called {clash[0]!r}, which is a column of its own; rename it in the export"
             )
+        names = [needed.name for needed in self.inputs]
+        if not names:
+            raise ModelError(f"model {name}: has no input; expected tensors of a partition, as image; export it anew")
+        unknown = sorted(self._ranges.keys() - set(names))
+        if unknown:
+            raise ModelError(
+                f"model {name}: its metadata 'valid_range' names {unknown[0]!r}, which is not an input; "
+                f"expected some of {', '.join(names)}; correct it in the export"
+            )
 
     def check(self, partition: Partition) -> None:
         """Check that a partition has what the model needs.
@@ -90,19 +100,33 @@ class Predictor:
         ------
         PartitionError
             If an input is missing or has another shape.
+        ModelError
+            If the model's valid range is not one for these bands.
         """
         for needed in self.inputs:
             tensor = partition.tensors.get(needed.name)
             if tensor is None:
                 raise PartitionError(
                     f"{partition.name}: no tensor {needed.name!r}, which the model {self.name} needs; "
-                    f"it has {', '.join(sorted(partition.tensors))}; rename the model's inputs in its export, or the tensors"
+                    f"it has {', '.join(sorted(partition.tensors))}; rename the model's inputs in its export, "
+                    "or the tensors"
                 )
             if not needed.accepts(tensor.shape):
                 raise PartitionError(
                     f"{partition.name}: {needed.name} has the shape {tensor.shape}; expected {_shown(needed.shape)} "
                     f"for the model {self.name}"
                 )
+            self._check_range(needed.name, tensor.shape)
+
+    def _check_range(self, name: str, shape: tuple[int, ...]) -> None:
+        bands = shape[1] if len(shape) > 1 else 1
+        valid = self._ranges.get(name)
+        if valid is not None and not valid.fits(bands):
+            raise ModelError(
+                f"model {self.name}: 'min' and 'max' of {name!r} in its metadata 'valid_range' have the shapes "
+                f"{valid.low.shape} and {valid.high.shape}; expected one number, or a list of {bands}; "
+                "correct it in the export"
+            )
 
     def predict(self, partition: Partition, batch_size: int, meter: Meter) -> Predicted:
         """Run the model over every row of a partition.
@@ -124,15 +148,23 @@ class Predictor:
         for start in starts:
             stop = min(start + batch_size, partition.rows)
             with meter.phase("read"):
-                batch = partition.read(names, start, stop)
+                batch = self._narrowed(partition.read(names, start, stop))
                 flags[start:stop] = screen(batch, self._ranges)
                 feed, usable = self._feed(batch, flags[start:stop])
             if usable:
                 with meter.phase("predict"):
                     self._store(outputs, self._run(feed), start, stop, partition.rows)
             partition.blob.release()
-        self._fill(outputs, flags)
+        if not outputs:
+            self._store(outputs, self._without_a_good_row(partition), 0, 0, partition.rows)
+        self._flag_outputs(outputs, flags)
         return Predicted(outputs, flags, len(starts))
+
+    def _narrowed(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Convert to the model's floats before rows are screened: 1e39 is a number in float64, infinite in float32."""
+        floats = {needed.name: needed.dtype for needed in self.inputs if needed.dtype.kind == "f"}
+        with np.errstate(over="ignore"):
+            return batch | {name: batch[name].astype(dtype, copy=False) for name, dtype in floats.items()}
 
     def _feed(self, batch: dict[str, NDArray[Any]], flags: NDArray[np.uint16]) -> tuple[dict[str, NDArray[Any]], bool]:
         """Convert a batch to what the model takes, bad rows replaced by a good one; say if there is any good one.
@@ -142,17 +174,17 @@ class Predictor:
         bad = np.flatnonzero(flags & NO_VALUE.value)
         if len(bad) == len(flags):
             return {}, False
-        feed = {needed.name: batch[needed.name].astype(needed.dtype, copy=bool(len(bad))) for needed in self.inputs}
         if len(bad):
             good = int(np.flatnonzero((flags & NO_VALUE.value) == 0)[0])
-            for values in feed.values():
+            batch = {name: values.copy() for name, values in batch.items()}
+            for values in batch.values():
                 values[bad] = values[good]
-        return feed, True
+        return {needed.name: batch[needed.name].astype(needed.dtype, copy=False) for needed in self.inputs}, True
 
     def _run(self, feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         rows = len(next(iter(feed.values())))
         try:
-            results = self._session.run(None, {name: np.ascontiguousarray(values) for name, values in feed.items()})
+            results = self._session.run(None, {name: _aligned(values) for name, values in feed.items()})
         except MemoryError:
             raise
         except Exception as error:  # the runtime's own errors share no base class
@@ -172,24 +204,49 @@ class Predictor:
                 )
         return dict(zip(self.outputs, results, strict=True))
 
-    @staticmethod
     def _store(
-        outputs: dict[str, NDArray[Any]], results: dict[str, NDArray[Any]], start: int, stop: int, rows: int
+        self, outputs: dict[str, NDArray[Any]], results: dict[str, NDArray[Any]], start: int, stop: int, rows: int
     ) -> None:
         for name, values in results.items():
             if name not in outputs:
                 outputs[name] = np.zeros((rows, *values.shape[1:]), values.dtype)
-            outputs[name][start:stop] = values
+            if outputs[name].shape[1:] != values.shape[1:]:
+                raise ModelError(
+                    f"model {self.name}: output {name!r} is {values.shape} for one batch, "
+                    f"{outputs[name].shape[1:]} a row for another; expected lists of one length"
+                )
+            outputs[name][start:stop] = values[: stop - start]
 
-    def _fill(self, outputs: dict[str, NDArray[Any]], flags: NDArray[np.uint16]) -> None:
-        """Flag rows whose output is not finite, and give a partition without one good row its columns all the same."""
-        for node in self._session.get_outputs():
-            width = [size if isinstance(size, int) else 1 for size in node.shape[1:]]
-            outputs.setdefault(node.name, np.zeros((len(flags), *width), _DTYPES.get(node.type, np.dtype(np.float32))))
+    def _without_a_good_row(self, partition: Partition) -> dict[str, NDArray[Any]]:
+        """Run the model on one row of zeros, to learn what columns it has."""
+        feed = {
+            needed.name: np.zeros((1, *partition.tensors[needed.name].shape[1:]), needed.dtype)
+            for needed in self.inputs
+        }
+        return self._run(feed)
+
+    @staticmethod
+    def _flag_outputs(outputs: dict[str, NDArray[Any]], flags: NDArray[np.uint16]) -> None:
+        """Flag rows whose output is not finite."""
         for values in outputs.values():
             if values.dtype.kind == "f":
                 bad = ~np.isfinite(values.reshape(len(flags), -1)).all(axis=1)
                 flags[bad & ((flags & NO_VALUE.value) == 0)] |= Flag.NON_FINITE_OUTPUT.value
+
+
+def _aligned(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values contiguous, at an address that is a multiple of `_ALIGNMENT`.
+
+    The runtime adds up in another order where memory is aligned otherwise, and a sum may differ in its last bit: the
+    same row must give the same bytes from a mapped file, a buffer, or a batch in which another row was replaced.
+    """
+    if values.flags.c_contiguous and values.ctypes.data % _ALIGNMENT == 0:
+        return values
+    room = np.empty(values.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    placed: NDArray[Any] = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    placed[...] = values
+    return placed
 
 
 def _open_session(source: Path | bytes, name: str, threads: int) -> ort.InferenceSession:
@@ -205,8 +262,8 @@ def _open_session(source: Path | bytes, name: str, threads: int) -> ort.Inferenc
         raise
     except Exception as error:  # the runtime's own errors share no base class
         raise ModelError(
-            f"model {name}: cannot be loaded as ONNX ({_first_line(error)}); expected one .onnx file with its weights inside; "
-            "export it anew, for your own torch model see 'skyfan export --help'"
+            f"model {name}: cannot be loaded as ONNX ({_first_line(error)}); expected one .onnx file with its weights "
+            "inside; export it anew, for your own torch model see 'skyfan export --help'"
         ) from error
 
 

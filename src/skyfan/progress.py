@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import msgspec
 
 from skyfan.watching import Ended, Planned, RunEvent, TaskDone, TaskGivenUp, TaskRetried, Watcher
+from skyfan.wording import counted, duration
 
 LINE_EVERY_S = 10.0
 
@@ -75,26 +76,25 @@ class Tally:
         if self._rows_now:
             pieces.append(f"{self.rows_per_s:,.0f} rows/s")
         if self.eta_s is not None and self.tasks_done < self.tasks:
-            pieces.append(f"ETA {clock(self.eta_s)}")
+            pieces.append(f"ETA {duration(self.eta_s)}")
         pieces += [f"{count} {name}" for count, name in ((self.retried, "retried"), (self.failed, "failed")) if count]
         return ", ".join(pieces)
 
 
-def clock(seconds: float) -> str:
-    """Return a duration as `1:02` or `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _notice(event: RunEvent) -> str | None:
-    """Return what is worth a line of its own."""
+def _notices(event: RunEvent) -> list[str]:
+    """Return what is worth lines of its own."""
     match event:
+        case Planned():
+            return [f"warning: {warning}" for warning in event.warnings]
         case TaskRetried():
-            return f"task {event.rank}: attempt {event.attempt} failed, next in {event.delay_s:.0f} s: {event.error.message}"
+            failed = f"task {event.rank}: attempt {event.attempt} failed"
+            return [f"{failed}, next in {event.delay_s:.0f} s: {event.error.message}"]
         case TaskGivenUp():
-            return f"task {event.rank}: failed after {event.attempts} attempts: {event.error.message}"
-    return None
+            return [f"task {event.rank}: failed after {counted(event.attempts, 'attempt')}: {event.error.message}"]
+        case Ended() if event.found_finished:
+            finished = f"{event.summary.run}: complete since {event.summary.ended_at}, nothing was done"
+            return [f"warning: {warning}" for warning in event.warnings] + [finished]
+    return []
 
 
 @contextmanager
@@ -119,7 +119,7 @@ class JsonLines:
 
     def __call__(self, event: RunEvent) -> None:
         content: dict[str, Any] = {"event": type(event).__name__, **msgspec.to_builtins(event)}
-        print(msgspec.json.encode(content).decode(), file=self._out, flush=True)  # noqa: T201
+        print(msgspec.json.encode(content).decode(), file=self._out, flush=True)
 
 
 class PlainLines:
@@ -132,7 +132,7 @@ class PlainLines:
 
     def __call__(self, event: RunEvent) -> None:
         self._tally.add(event)
-        if (notice := _notice(event)) is not None:
+        for notice in _notices(event):
             self._say(notice)
         if isinstance(event, Ended) and event.found_finished:
             return
@@ -141,7 +141,7 @@ class PlainLines:
             self._say(self._tally.text())
 
     def _say(self, text: str) -> None:
-        print(f"skyfan: {text}", file=self._out, flush=True)  # noqa: T201
+        print(f"skyfan: {text}", file=self._out, flush=True)
 
 
 @contextmanager
@@ -165,8 +165,9 @@ def live() -> Iterator[Watcher]:
 
         def watch(event: RunEvent) -> None:
             tally.add(event)
-            if (notice := _notice(event)) is not None:
-                console.print(f"[yellow]{notice}[/]" if isinstance(event, TaskRetried) else f"[red]{notice}[/]")
+            for notice in _notices(event):
+                style = "red" if isinstance(event, TaskGivenUp) else "yellow"
+                console.print(notice, style=style, markup=False, highlight=False)
             bar.update(task, total=tally.tasks or None, completed=tally.tasks_done, line=tally.text())
 
         yield watch

@@ -35,18 +35,18 @@ def collect(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> Collected:
     for task, report in zip(wanted, reports, strict=True):
         if report is None:
             continue
-        if report.answers(task) and report.part is not None and parts.get(report.part.key) == report.part.bytes:
+        key = keys.part(task.rank)
+        if (
+            report.answers(task)
+            and report.part is not None
+            and (report.part.key, report.part.bytes) == (key, parts.get(key))
+        ):
             ok[task.rank] = report
         elif report.status == "failed" and report.rank == task.rank:
             failed[task.rank] = report
     expected = {keys.report(task.rank) for task in tasks} | {keys.part(task.rank) for task in tasks}
     missing = [task.rank for task in tasks if task.rank not in ok and task.rank not in failed]
     return Collected(ok, failed, missing, sorted((present | parts.keys()) - expected))
-
-
-def finished(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> dict[int, Report]:
-    """Return the valid reports by rank: the tasks that a resumed run need not do again."""
-    return collect(bucket, keys, tasks).ok
 
 
 def failed_report(task: Task, attempt: int, error: Exception | TaskError, meter: Meter) -> Report:

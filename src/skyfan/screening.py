@@ -19,6 +19,10 @@ class ValidRange:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
+    def fits(self, bands: int) -> bool:
+        """Whether there is one number for all the values of a row, or one a band."""
+        return {self.low.shape, self.high.shape} <= {(), (bands,)}
+
 
 def parse_valid_range(text: str | None, name: str) -> dict[str, ValidRange]:
     """Read the model metadata `valid_range`: a JSON object, input -> {"min": ..., "max": ...}.

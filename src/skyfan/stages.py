@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import msgspec
 
 from skyfan.claim import check_claim, claim, release_claim
-from skyfan.errors import PartitionError, StoreError
+from skyfan.errors import PartitionError, StoreError, SurveyError
 from skyfan.inference import predict_task
 from skyfan.keys import RunKeys, index_of
-from skyfan.manifest import decode_manifest, encode_manifest, plan, select
+from skyfan.manifest import decode_manifest, encode_manifest, plan, refresh, select
 from skyfan.measure import Meter
-from skyfan.partition import Index, decode_index, open_partition
+from skyfan.partition import PartitionRef, decode_index, open_partition
 from skyfan.payload import Payload
-from skyfan.reports import collect, failed_report, finished
+from skyfan.reports import collect, failed_report
 from skyfan.staging import load_model, resolve_model
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Drive, Summary, encode_combined, judge
@@ -28,6 +28,8 @@ class Plan:
     tasks: list[Task]
     done: dict[int, Report]
     """By rank: tasks with a valid report and its part."""
+    surplus: list[str]
+    """Keys among the run's parts and reports that no task explains."""
     warnings: list[str]
 
     @property
@@ -51,10 +53,18 @@ class Plan:
         return msgspec.json.encode({**figures, "warnings": self.warnings, "tasks": self.tasks})
 
 
-def preview(payload: Payload, store: Store) -> Plan:
+def preview(payload: Payload, store: Store, *, overwrite: bool = False) -> Plan:
     """Plan a run without writing anything.
 
-    A run that has a manifest keeps it; what came to its data prefix since is a warning.
+    A run of which some task is done keeps its manifest: what came to its data prefix since is a warning, and a
+    partition that was mended is taken as it is now if its task is not done.
+
+    Parameters
+    ----------
+    payload : Payload
+    store : Store
+    overwrite : bool
+        Plan as if nothing were stored at the result path.
 
     Raises
     ------
@@ -64,18 +74,17 @@ def preview(payload: Payload, store: Store) -> Plan:
         If the partitions or the model cannot be used as they are.
     """
     data_bucket = store.bucket(payload.data_bucket)
-    bucket = store.bucket(payload.bucket, create="bucket")
+    bucket = store.bucket(payload.bucket, create="on paper")
     keys = RunKeys(payload.result_path)
-    check_claim(bucket, keys, payload)
-    model = resolve_model(payload, bucket)
-    partitions, warnings = select(payload, data_bucket.list(payload.data_prefix), _index(payload, data_bucket))
-    tasks = plan(payload, partitions, model)
-    stored = bucket.get(keys.manifest)
-    if stored is None:
-        _check_first(tasks[0], bucket, data_bucket)
-        return Plan(payload, tasks, {}, warnings)
-    planned = decode_manifest(stored, f"{bucket.name}/{keys.manifest}")
-    return Plan(payload, planned, finished(bucket, keys, planned), warnings + _changes(planned, tasks))
+    if not overwrite:
+        check_claim(bucket, keys, payload)
+        going_on = _go_on(payload, bucket, keys, data_bucket)
+        if going_on is not None:
+            return going_on
+    partitions, warnings = _select(payload, data_bucket)
+    tasks = plan(payload, partitions, resolve_model(payload, bucket))
+    _check_first(tasks[0], bucket, data_bucket)
+    return Plan(payload, tasks, {}, [], warnings)
 
 
 def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Plan:
@@ -86,21 +95,22 @@ def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Pl
     payload : Payload
     store : Store
     overwrite : bool
-        Delete first what an earlier run stored at the result path.
+        Delete what an earlier run stored at the result path, once it is clear that the new one can be planned.
 
     Raises
     ------
     As `preview`.
     """
     keys = RunKeys(payload.result_path)
+    result = preview(payload, store, overwrite=overwrite)
+    bucket = store.bucket(payload.bucket, create="bucket")
     if overwrite:
-        release_claim(store.bucket(payload.bucket, create="bucket"), keys)
-    result = preview(payload, store)
-    bucket = store.bucket(payload.bucket)
+        release_claim(bucket, keys)
     bucket.sweep(payload.result_path)
     claim(bucket, keys, payload)
-    if bucket.head(keys.manifest) is None:
-        bucket.put(keys.manifest, encode_manifest(result.tasks))
+    manifest = encode_manifest(result.tasks)
+    if bucket.get(keys.manifest) != manifest:
+        bucket.put(keys.manifest, manifest)
     return result
 
 
@@ -159,10 +169,12 @@ def summarize(payload: Payload, tasks: Sequence[Task], store: Store, drive: Driv
     return summary
 
 
-def _index(payload: Payload, data_bucket: Bucket) -> Index | None:
+def _select(payload: Payload, data_bucket: Bucket) -> tuple[list[PartitionRef], list[str]]:
+    """List the partitions that a payload asks for; see `skyfan.manifest.select`."""
     key = index_of(payload.data_prefix)
     data = data_bucket.get(key)
-    return decode_index(data, f"{data_bucket.name}/{key}") if data is not None else None
+    index = decode_index(data, f"{data_bucket.name}/{key}") if data is not None else None
+    return select(payload, data_bucket.list(payload.data_prefix), index)
 
 
 def _check_first(task: Task, bucket: Bucket, data_bucket: Bucket) -> None:
@@ -180,16 +192,26 @@ def _check_first(task: Task, bucket: Bucket, data_bucket: Bucket) -> None:
         predictor.check(partition)
 
 
-def _changes(planned: Sequence[Task], now: Sequence[Task]) -> list[str]:
-    """Say what changed below the data prefix since a run was planned."""
-    before = {partition.key: partition.bytes for task in planned for partition in task.partitions}
-    after = {partition.key: partition.bytes for task in now for partition in task.partitions}
-    new = sum(key not in before for key in after)
-    gone = sum(key not in after for key in before)
-    other = sum(before[key] != size for key, size in after.items() if key in before)
-    if not new and not gone and not other:
-        return []
-    return [
-        f"since this run was planned, {new} partitions came, {gone} went and {other} changed in size; "
-        "it keeps to its plan: use another result_path, or --overwrite, to take them in"
-    ]
+def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket) -> Plan | None:
+    """Return the plan that a run is in the middle of; None if there is none, or nothing of it is done."""
+    stored = bucket.get(keys.manifest)
+    if stored is None:
+        return None
+    tasks = decode_manifest(stored, f"{bucket.name}/{keys.manifest}")
+    found = collect(bucket, keys, tasks)
+    if not found.ok:
+        return None
+    try:
+        partitions, warnings = _select(payload, data_bucket)
+    except SurveyError as error:
+        partitions, warnings = [], [str(error)]
+    before = {partition.key: partition.bytes for task in tasks for partition in task.partitions}
+    after = {partition.key: partition.bytes for partition in partitions}
+    if before != after:
+        new, gone = len(after.keys() - before.keys()), len(before.keys() - after.keys())
+        other = sum(before[key] != after[key] for key in before.keys() & after.keys())
+        warnings.append(
+            f"since this run was planned, {new} partitions came, {gone} went and {other} changed in size; it keeps to "
+            "its plan, but for changed ones that it has not done: --overwrite, or another result_path, plans anew"
+        )
+    return Plan(payload, refresh(tasks, partitions, found.ok.keys()), found.ok, found.surplus, warnings)

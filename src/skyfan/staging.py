@@ -28,7 +28,8 @@ def resolve_model(payload: Payload, bucket: Bucket) -> ModelRef:
     if payload.model is None and payload.script is not None:
         raise ModelError(
             f"payload: 'script' is {payload.script!r} and there is no 'model'; this version runs ONNX models only: "
-            f"name one with --model (a key in bucket {payload.bucket!r}, or {models.DEFAULT!r}, which ships with skyfan)"
+            f"name one with --model (a key in bucket {payload.bucket!r}, or {models.DEFAULT!r}, which ships with "
+            "skyfan)"
         )
     name = payload.model or models.DEFAULT
     return ModelRef(name, _hash(_source(name, bucket)))

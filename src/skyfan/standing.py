@@ -22,8 +22,8 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     run: str
     state: State
-    """running: a driver holds its lease. complete: proven by its summary. incomplete: ended, but not with all tasks done.
-    interrupted: its driver is gone; running the payload again goes on."""
+    """running: a driver holds its lease. complete: its summary and its reports say so. incomplete: it ended, but not
+    with all tasks done. interrupted: its driver is gone; running the payload again goes on."""
     driver: str | None
     """The process that drives it now."""
     tasks: int
@@ -55,6 +55,7 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
     else:
         state = "complete" if summary.complete and all_ok else "incomplete"
     expected = [task.rows for task in tasks]
+    surplus = [f"{key}: belongs to no task of the run; delete it" for key in found.surplus]
     failures = [f"task {rank}: {report.error.message}" for rank, report in sorted(found.failed.items()) if report.error]
     return Standing(
         run=payload.run_id,
@@ -65,5 +66,5 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
         tasks_failed=len(found.failed),
         rows=None if not expected or None in expected else sum(rows for rows in expected if rows is not None),
         rows_done=sum(report.rows_out for report in found.ok.values()),
-        problems=failures[:10] + (summary.problems if summary and not alive else []),
+        problems=(surplus + failures)[:10] + (summary.problems if summary and not alive else []),
     )

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -37,10 +37,13 @@ DEFAULT_STORE = "./skyfan-data"
 STORE_VARIABLE = "SKYFAN_STORE"
 READERS = 16  # requests in flight when many small objects are read
 
-Create = Literal["nothing", "bucket", "store"]
+Create = Literal["nothing", "on paper", "bucket", "store"]
 
 _MEMORY: dict[tuple[str, str], MemoryStore] = {}
 _STAGED = re.compile(r".*#\d+", re.ASCII)
+_S3_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
+_ENDPOINT = re.compile(r"https?://[!-~]+")
+_MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 _ABSENT = re.compile(r"NoSuchBucket|bucket does not exist|BucketNotFound", re.IGNORECASE)
 _REFUSED = re.compile(r"os error (?:1|13|30)\b|AccessDenied|403 Forbidden|InvalidAccessKeyId|SignatureDoesNotMatch")
 _FULL = re.compile(r"os error (?:28|122)\b|No space left|XMinioStorageFull|507 Insufficient")
@@ -95,8 +98,8 @@ class Store:
         name : str
             Its name; in a folder store, that of a subfolder.
         create : str
-            In a folder store, make what is absent: the `bucket`'s folder, or the `store`'s too. Buckets of a server are never
-            made.
+            In a folder store, make what is absent: the `bucket`'s folder, or the `store`'s too; `on paper` opens an
+            empty bucket that is nowhere, to plan with. Buckets of a server are never made.
 
         Raises
         ------
@@ -116,21 +119,29 @@ class Store:
         root = Path(unquote(urlsplit(self.url).path)) if self.url.startswith("file://") else Path(self.url)
         folder = root / name
         with _translated(str(folder)):
+            if create == "on paper" and root.is_dir() and not folder.exists():
+                return Bucket(name, str(folder), MemoryStore(), None)
             if create == "store" or (create == "bucket" and root.is_dir()):
-                folder.mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError, NotADirectoryError):  # a file is in the way: said below
+                    folder.mkdir(parents=True, exist_ok=True)
             for path, what in ((root, "store"), (folder, f"bucket {name!r} of the store")):
                 if not path.is_dir():
                     raise StoreAbsentError(
-                        f"{what}: there is no folder {path}; expected one; name another with --store or {STORE_VARIABLE}, "
-                        "or put partitions there with 'skyfan partition'"
+                        f"{what}: there is no folder {path}; expected one; name another with --store or "
+                        f"{STORE_VARIABLE}, or put partitions there with 'skyfan partition'"
                     )
             return Bucket(name, str(folder), LocalStore(folder), folder)
 
 
 def _s3(bucket: str, endpoint: str | None) -> S3Store:
+    if not _S3_BUCKET.fullmatch(bucket):
+        raise InputError(
+            f"bucket {bucket!r}: no server has a bucket of that name; expected 2 to 63 letters, digits, '.', '_' or '-'"
+        )
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     options: dict[str, Any] = {}
     if endpoint:
+        _check_endpoint(endpoint)
         options = {"endpoint": endpoint, "virtual_hosted_style_request": False}
         options["client_options"] = {"allow_http": endpoint.startswith("http://")}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
@@ -143,6 +154,22 @@ def _s3(bucket: str, endpoint: str | None) -> S3Store:
         )
     except (BaseError, ValueError) as error:
         raise InputError(f"store: s3://{bucket} cannot be opened: {_first_line(error)}") from error
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Check a server's address here: the storage library panics at one that it cannot parse."""
+    try:
+        parts = urlsplit(endpoint)
+        fault = (
+            not _ENDPOINT.fullmatch(endpoint) or not parts.hostname or parts.port == 0 or parts.query or parts.fragment
+        )
+    except ValueError:  # a port or an address that cannot be one
+        fault = True
+    if fault:
+        raise InputError(
+            f"store: {endpoint!r} is no server's address; expected http(s)://HOST:PORT, as in http://127.0.0.1:9000 "
+            "(from --store, AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL)"
+        )
 
 
 class Bucket:
@@ -174,7 +201,7 @@ class Bucket:
             return self._mapped(self._folder / key)
         with _translated(f"{self.where}/{key}"):
             try:
-                return BufferBlob(key, memoryview(obstore.get(self._backend, key).bytes()))
+                return BufferBlob(f"{self.where}/{key}", memoryview(obstore.get(self._backend, key).bytes()))
             except FileNotFoundError as error:
                 _raise_if_bucket_absent(error, self.where)
                 return None
@@ -184,7 +211,9 @@ class Bucket:
         if self._folder is not None:
             return self._mapped(self._folder / key)
         entry = self.head(key)
-        return RangedBlob(key, entry.bytes, lambda start, stop: self._range(key, start, stop)) if entry else None
+        if entry is None:
+            return None
+        return RangedBlob(f"{self.where}/{key}", entry.bytes, lambda start, stop: self._range(key, start, stop))
 
     def _range(self, key: str, start: int, stop: int) -> memoryview:
         with _translated(f"{self.where}/{key}"):
@@ -208,8 +237,8 @@ class Bucket:
                 return False
             except NotSupportedError as error:
                 raise StoreError(
-                    f"{self.where}: this server cannot create an object only if absent (If-None-Match), which a run needs "
-                    "to hold its result path; use a newer server, or a folder"
+                    f"{self.where}: this server cannot create an object only if absent (If-None-Match), which a run "
+                    "needs to hold its result path; use a newer server, or a folder"
                 ) from error
         return True
 
@@ -232,8 +261,11 @@ class Bucket:
         return entries
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; one that is not there is no error."""
+        """Delete objects, on a server in no set order; one that is not there is no error."""
         with _translated(self.where):
+            if self._folder is None:
+                obstore.delete(self._backend, list(keys))
+                return
             for key in keys:
                 try:
                     obstore.delete(self._backend, key)
@@ -269,7 +301,10 @@ def _translated(where: str) -> Iterator[None]:
         if number in {errno.EROFS, errno.EPERM} or _REFUSED.search(text):
             raise _refused(where, error) from error
         _raise_if_bucket_absent(error, where)
-        raise StoreError(f"{where}: the store failed: {_first_line(error)}") from error
+        raise StoreError(
+            f"{where}: the store failed: {_first_line(error)}; see that it can be reached (--store, the AWS_* "
+            "variables), then run the same again"
+        ) from error
 
 
 def _refused(where: str, error: Exception) -> StoreRefusedError:
@@ -286,4 +321,7 @@ def _raise_if_bucket_absent(error: Exception, where: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0].strip() or type(error).__name__
+    """Return what matters of an error's text; a server's own words stand in its XML, lines below the first."""
+    first = str(error).split("\n", 1)[0].strip() or type(error).__name__
+    said = _MESSAGE.search(str(error))
+    return f"{first.partition(': <?xml')[0]}: {said[1]}" if said else first

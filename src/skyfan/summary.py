@@ -154,7 +154,7 @@ def judge(payload: Payload, tasks: Sequence[Task], found: Collected, drive: Driv
 
 
 def _problems(tasks: Sequence[Task], found: Collected) -> list[str]:
-    problems = []
+    problems = [] if tasks else ["there is no task"]
     if found.failed:
         problems.append(f"{len(found.failed)} of {len(tasks)} tasks failed: {names_of(found.failed)}")
     if found.missing:
@@ -209,8 +209,8 @@ def _versions(reports: Iterable[Report]) -> dict[str, list[str]]:
 def encode_combined(payload: Payload, found: Collected) -> bytes:
     """Encode the reports of the tasks that are done in the original system's form, one record a task, by rank.
 
-    Its keys are kept; what they hold is what they say: `total_cpu_time (seconds)` is the seconds that the task took, where
-    the original had a profiler's sum of nested calls, and `throughput_bps` is bits of partitions read per second of it.
+    Its keys are kept; what they hold is what they say: `total_cpu_time (seconds)` is the seconds that the task took,
+    where the original had a profiler's sum of nested calls, and `throughput_bps` is bits of partitions read a second.
     """
     records = [_record(payload, report) for _, report in sorted(found.ok.items())]
     return b"[\n" + b",\n".join(map(msgspec.json.encode, records)) + b"\n]\n"

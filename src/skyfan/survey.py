@@ -3,6 +3,8 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +15,16 @@ from skyfan.blob import Blob
 from skyfan.errors import PartitionError, SurveyError
 from skyfan.formats import safetensors
 from skyfan.keys import index_of, partition_of
-from skyfan.partition import COLUMNS, SCHEMA_VERSION, SUFFIXES, Index, Partition, PartitionRef, open_partition
+from skyfan.partition import (
+    COLUMNS,
+    SCHEMA_VERSION,
+    SUFFIXES,
+    Index,
+    Partition,
+    PartitionRef,
+    as_column,
+    open_partition,
+)
 from skyfan.storage import Bucket
 
 SUFFIX = ".safetensors"
@@ -21,7 +32,7 @@ SUFFIX = ".safetensors"
 _UNITS: Mapping[str, int] = MappingProxyType(
     {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 )
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)\s*", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*((?:[KMGT]i?)?B?)\s*", re.ASCII | re.IGNORECASE)
 
 Progress = Callable[[int, int], None]
 """Told of the rows done and their total."""
@@ -37,7 +48,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     unit = match[2].upper().replace("I", "") if match else ""
-    size = int(float(match[1]) * _UNITS.get(unit if unit in _UNITS else f"{unit}B", 0)) if match else 0
+    size = int(Decimal(match[1]) * _UNITS.get(unit if unit in _UNITS else f"{unit}B", 0)) if match else 0
     if size < 1:
         raise SurveyError(
             f"size {text!r}: not a size; expected a number and a unit, as in 25MB or 1GB (MB = 1,048,576 bytes)"
@@ -46,12 +57,11 @@ def parse_size(text: str) -> int:
 
 
 def split(
-    blob: Blob,
+    survey: Partition,
     bucket: Bucket,
     prefix: str,
+    rows: int,
     *,
-    size_bytes: int | None = None,
-    rows: int | None = None,
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Index:
@@ -61,12 +71,12 @@ def split(
 
     Parameters
     ----------
-    blob : Blob
-        The survey: native safetensors, a torch TensorDataset (`.pt`) or `.npz`.
+    survey : Partition
+        Native safetensors, a torch TensorDataset (`.pt`) or `.npz`, opened.
     bucket : Bucket
     prefix : str
-    size_bytes, rows : int
-        Largest partition, in bytes of data or in rows; one of the two.
+    rows : int
+        Of a partition; the last one has the rest. See `rows_per_partition`.
     overwrite : bool
         Delete the partitions that are there.
     progress : callable
@@ -79,15 +89,12 @@ def split(
     SurveyError
         If partitions are there already, or what was written is not what was read.
     """
-    survey = open_partition(blob)
-    per_partition = _rows_per_partition(survey, size_bytes, rows)
-    _clear(bucket, prefix, overwrite)
-    bucket.put(index_of(prefix), Index(1, survey.rows, False, ()).encode())
+    _clear(bucket, prefix, overwrite, survey)
     metadata = {"schema": SCHEMA_VERSION, **survey.metadata}
     written: list[PartitionRef] = []
-    for number, start in enumerate(range(0, survey.rows, per_partition), 1):
-        stop = min(start + per_partition, survey.rows)
-        arrays = {name: _native(name, tensor.rows(start, stop)) for name, tensor in survey.tensors.items()}
+    for number, start in enumerate(range(0, survey.rows, rows), 1):
+        stop = min(start + rows, survey.rows)
+        arrays = {name: _native(name, tensor.rows(start, stop), survey.name) for name, tensor in survey.tensors.items()}
         written.append(_write(bucket, prefix, number, safetensors.encode(arrays, metadata), stop - start))
         survey.blob.release()
         progress(stop, survey.rows)
@@ -97,7 +104,14 @@ def split(
     return index
 
 
-def _rows_per_partition(survey: Partition, size_bytes: int | None, rows: int | None) -> int:
+def rows_per_partition(survey: Partition, size_bytes: int | None, rows: int | None) -> int:
+    """Return the rows of a partition that holds at most so many bytes of data, or rows; one of the two is given.
+
+    Raises
+    ------
+    SurveyError
+        If both or neither are, or not one row fits.
+    """
     if (size_bytes is None) == (rows is None):
         raise SurveyError("partition: expected either a size or a number of rows: give one of --size and --rows")
     if rows is not None:
@@ -105,7 +119,8 @@ def _rows_per_partition(survey: Partition, size_bytes: int | None, rows: int | N
             raise SurveyError(f"partition: got {rows} rows a partition; expected 1 or more")
         return rows
     row_bytes = sum(
-        _native(name, np.empty((0, *tensor.shape[1:]), tensor.dtype)).dtype.itemsize * int(np.prod(tensor.shape[1:]))
+        _native(name, np.empty((0, *tensor.shape[1:]), tensor.dtype), survey.name).dtype.itemsize
+        * int(np.prod(tensor.shape[1:]))
         for name, tensor in survey.tensors.items()
     )
     if size_bytes is None or size_bytes < row_bytes:
@@ -115,18 +130,15 @@ def _rows_per_partition(survey: Partition, size_bytes: int | None, rows: int | N
     return size_bytes // row_bytes
 
 
-def _native(name: str, values: NDArray[Any]) -> NDArray[Any]:
+def _native(name: str, values: NDArray[Any], where: str) -> NDArray[Any]:
     """Convert rows to the types of a native partition."""
     if name in {"image", "magnitude"} and values.dtype == np.float64:
         return values.astype(np.float32)
-    if name in COLUMNS and COLUMNS[name].kind == "f" and values.dtype.kind in "iu":
-        return values.astype(COLUMNS[name])
-    if name == "object_id":
-        return values.astype(np.int64, copy=False)
-    return values
+    return as_column(name, values, where) if name in COLUMNS else values
 
 
-def _clear(bucket: Bucket, prefix: str, overwrite: bool) -> None:
+def _clear(bucket: Bucket, prefix: str, overwrite: bool, survey: Partition) -> None:
+    """Make room; from the first deletion on, an index says that the partitions are not complete."""
     bucket.sweep(prefix)
     present = [entry.key for entry in bucket.list(prefix)]
     old = [key for key in present if key.endswith(SUFFIXES) or key == index_of(prefix)]
@@ -135,7 +147,19 @@ def _clear(bucket: Bucket, prefix: str, overwrite: bool) -> None:
             f"{bucket.where}/{prefix}: holds {len(old)} partitions or an index already; expected an empty folder: "
             "choose another, or --overwrite"
         )
-    bucket.delete(old)
+    if any(_is_survey(survey.blob, bucket, key) for key in old):
+        raise SurveyError(
+            f"{survey.name}: lies in {bucket.where}/{prefix}, which is to be overwritten; expected another folder: "
+            "choose one, or move the survey"
+        )
+    bucket.put(index_of(prefix), Index(1, survey.rows, False, ()).encode())
+    bucket.delete([key for key in old if key != index_of(prefix)])
+
+
+def _is_survey(blob: Blob, bucket: Bucket, key: str) -> bool:
+    """Whether an object is the survey itself: blobs are named by where they lie."""
+    path = bucket.local_path(key)
+    return path.resolve() == Path(blob.name).resolve() if path else blob.name == f"{bucket.where}/{key}"
 
 
 def _write(bucket: Bucket, prefix: str, number: int, pieces: list[bytes | memoryview], rows: int) -> PartitionRef:
@@ -155,8 +179,8 @@ def _check(bucket: Bucket, prefix: str, written: list[PartitionRef], survey: Par
     expected = {f"{prefix}/{item.key}": item.bytes for item in written}
     if stored != expected:
         raise SurveyError(
-            f"{bucket.where}/{prefix}: {len(stored)} partitions are stored, {len(expected)} were written, or their sizes differ; "
-            "something else writes there: choose another folder, or --overwrite"
+            f"{bucket.where}/{prefix}: {len(stored)} partitions are stored, {len(expected)} were written, or their "
+            "sizes differ; something else writes there: choose another folder, or --overwrite"
         )
     rows = 0
     for key in expected:
@@ -164,8 +188,8 @@ def _check(bucket: Bucket, prefix: str, written: list[PartitionRef], survey: Par
         if blob is None:
             raise PartitionError(f"{bucket.where}/{key}: was written but is not there; run again with --overwrite")
         rows += open_partition(blob).rows
-        blob.close()
     if rows != survey.rows:
         raise SurveyError(
-            f"{bucket.where}/{prefix}: holds {rows} rows; expected the survey's {survey.rows}; run again with --overwrite"
+            f"{bucket.where}/{prefix}: holds {rows} rows; expected the survey's {survey.rows}; run again with "
+            "--overwrite"
         )

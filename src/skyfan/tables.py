@@ -1,5 +1,8 @@
 """A plan, a standing, a summary, as a person reads them."""
 
+import sys
+
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -7,20 +10,27 @@ from skyfan.stages import Plan
 from skyfan.standing import Standing
 from skyfan.summary import Spread, Summary
 from skyfan.verification import Verification
+from skyfan.wording import counted, size
 
-_MB = 1024 * 1024
+PIPED_WIDTH = 400  # where nobody's terminal ends, lines are not to be broken
 
 Rows = list[tuple[str, str]]
 
 
 def show(title: str, rows: Rows) -> None:
-    """Print two columns under a title."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False, title_style="bold")
+    """Print two columns under a title, and an empty line after them."""
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
-    Console(highlight=False, markup=False, soft_wrap=False).print(table)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    click.secho(title, bold=True)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+    click.echo()
 
 
 def summary_rows(summary: Summary, where: str) -> Rows:
@@ -38,16 +48,21 @@ def summary_rows(summary: Summary, where: str) -> Rows:
         ("rows", f"{summary.rows_in:,} read, {summary.rows_out:,} in the catalogue{expected}"),
         ("flagged", _flags(summary)),
         ("model", f"{summary.model.name}, sha256 {summary.model.sha256[:12]}" if summary.model else "none"),
-        ("wall clock", f"{drive.run_wall_s:.1f} s in all, {drive.map_wall_s:.1f} s the map, {drive.workers} workers"),
         (
-            "rows/s",
-            f"{summary.rows_per_s_map_wall:,.0f} by the map's wall clock, {summary.rows_per_s_workers_sum:,.0f} sum of the workers' rates",
+            "wall clock",
+            f"{drive.run_wall_s:.1f} s in all, {drive.map_wall_s:.1f} s the map, {counted(drive.workers, 'worker')}",
         ),
+        ("rows/s", _rates(summary)),
         ("task", f"{_spread(summary.task_seconds)} s"),
         ("worker memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
-        ("catalogue", f"{where}, {summary.bytes_out / _MB:.1f} MiB"),
+        ("catalogue", f"{where}, {size(summary.bytes_out)}"),
     ]
     return [row for row in rows if row[1]]
+
+
+def _rates(summary: Summary) -> str:
+    wall, workers = summary.rows_per_s_map_wall, summary.rows_per_s_workers_sum
+    return f"{wall:,.0f} by the map's wall clock, {workers:,.0f} sum of the workers' rates"
 
 
 def _tasks(summary: Summary) -> str:
@@ -56,7 +71,8 @@ def _tasks(summary: Summary) -> str:
         (summary.tasks_missing, "missing"),
         (len(summary.surplus), "surplus objects"),
     ]
-    done = f"{summary.tasks_ok} of {summary.tasks} done ({summary.drive.tasks} in this drive, {summary.drive.retries} retries)"
+    drive = summary.drive
+    done = f"{summary.tasks_ok} of {summary.tasks} done ({drive.tasks} in this drive, {drive.retries} tried again)"
     return ", ".join([done, *(f"{count} {name}" for count, name in others if count)])
 
 
@@ -76,7 +92,7 @@ def plan_rows(plan: Plan) -> Rows:
     return [
         *[("warning", text) for text in plan.warnings],
         ("tasks", f"{len(plan.tasks)}, of which {len(plan.done)} are done"),
-        ("partitions", f"{sum(len(task.partitions) for task in plan.tasks)}, {plan.size_bytes / _MB:,.1f} MiB"),
+        ("partitions", f"{sum(len(task.partitions) for task in plan.tasks)}, {size(plan.size_bytes)}"),
         ("rows", rows),
         ("model", f"{first.model.name}, sha256 {first.model.sha256[:12]}"),
         ("batch size", str(first.batch_size)),

@@ -16,6 +16,7 @@ from skyfan.storage import Bucket
 from skyfan.task import Report, Task
 
 READERS = 4
+AGAIN = "delete it and run the payload again to have it written anew"
 
 
 class Verification(Struct, frozen=True, kw_only=True):
@@ -25,7 +26,7 @@ class Verification(Struct, frozen=True, kw_only=True):
     complete: bool
     tasks: int
     tasks_proven: int
-    """Tasks whose part has the hash that its report names, and holds every row of its partitions exactly once, in order."""
+    """Tasks whose part has the hash that its report names, and every row of its partitions exactly once, in order."""
     rows: int
     """Rows counted in the parts of those tasks."""
     problems: list[str]
@@ -67,12 +68,13 @@ def _fault(report: Report, bucket: Bucket) -> str | None:
         return f"{report.part.key}: is not there"
     found = hashlib.sha256(data).hexdigest()
     if found != report.part.sha256:
-        return f"{report.part.key}: its hash is {found[:12]}, the report says {report.part.sha256[:12]}"
+        return f"{report.part.key}: its hash is {found[:12]}, the report says {report.part.sha256[:12]}; {AGAIN}"
     try:
         table = read_part(data, report.part.key).read_all()
     except PartitionError as error:
         return str(error)
     expected = [(ref.key, row) for ref in report.partitions for row in range(ref.rows or 0)]
     if list(zip(table.column("source").to_pylist(), table.column("row").to_pylist(), strict=True)) != expected:
-        return f"{report.part.key}: its {table.num_rows} rows are not the {len(expected)} rows of its partitions, each once, in order"
+        got = f"{report.part.key}: its {table.num_rows} rows"
+        return f"{got} are not its partitions' {len(expected)}, each once, in order; {AGAIN}"
     return None

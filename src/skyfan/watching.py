@@ -55,6 +55,8 @@ class Ended:
     summary: Summary
     found_finished: bool = False
     """The run was complete before this drive, which did nothing."""
+    warnings: tuple[str, ...] = ()
+    """What this drive has to say all the same."""
 
 
 RunEvent = Planned | TaskDone | TaskRetried | TaskGivenUp | Ended

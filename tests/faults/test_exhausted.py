@@ -5,9 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
-from running import SKYFAN, TASKS, Start, verify
+from running import ROWS, SKYFAN, Start, verify, wait_for_reports, workers_of
 
 
 def _private_mounts() -> bool:

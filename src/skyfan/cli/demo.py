@@ -18,14 +18,15 @@ def demo(rows: int, store: str | None) -> None:
     \b
     Example:  skyfan demo
     """
-    from skyfan.demo import run_demo
+    from skyfan.demo import prepare, run_demo, score
     from skyfan.progress import counting, watching
     from skyfan.tables import show, summary_rows, verification_rows
 
+    demonstration = prepare(store)
     with counting("simulate") as simulated, watching(json_lines=False, quiet=not sys.stderr.isatty()) as watch:
-        run, scores = run_demo(
-            rows, store=store, say=lambda text: click.echo(f"\n$ {text}"), simulated=simulated, watch=watch
-        )
+        run = run_demo(demonstration, rows, say=lambda text: click.echo(f"$ {text}"), simulated=simulated, watch=watch)
+    scores = score(run)
+    click.echo()
     summary = run.summary
     if summary is not None:
         show(run.id, summary_rows(summary, run.where))

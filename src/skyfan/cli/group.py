@@ -91,7 +91,7 @@ def json_option(function: F) -> F:
     )
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     """Treat SIGTERM, as a batch system sends it, like Ctrl-C."""
     raise KeyboardInterrupt
 

@@ -72,13 +72,14 @@ def export(checkpoint: Path, out: Path, name: str | None, int8: bool, test: Path
     import msgspec
 
     import skyfan
+    from skyfan.wording import size
 
     written = skyfan.export(checkpoint, out, name=name, int8=int8, test=test)
     if json_lines:
         click.echo(msgspec.json.encode(msgspec.to_builtins(written) | {"path": str(written.path)}).decode())
         return
     click.echo(
-        f"{written.path}: {written.size_bytes / 2**20:.2f} MiB, {written.parameters:,} parameters, "
+        f"{written.path}: {size(written.size_bytes)}, {written.parameters:,} parameters, "
         f"largest |dz| against torch {written.max_dz:.1e}"
     )
     if written.scores:

@@ -57,7 +57,7 @@ def run(
     from skyfan.tables import plan_rows, show, summary_rows
 
     if dry_run:
-        planned = skyfan.plan(payload, store=store, **overrides)
+        planned = skyfan.plan(payload, store=store, overwrite=overwrite, **overrides)
         _print(planned.describe() if json_lines else None, f"plan of {planned.payload.run_id}", plan_rows(planned))
         return
     with watching(json_lines=json_lines, quiet=quiet) as watch:

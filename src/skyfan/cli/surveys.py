@@ -22,10 +22,11 @@ def simulate(out: Path, rows: int, seed: int, workers: int | None) -> None:
     """
     import skyfan
     from skyfan.progress import counting
+    from skyfan.wording import size
 
     with counting("simulate") as progress:
         path = skyfan.simulate(out, rows, seed, workers=workers, progress=progress)
-    click.echo(f"{path}: {rows:,} galaxies, {path.stat().st_size / 2**20:.1f} MiB")
+    click.echo(f"{path}: {rows:,} galaxies, {size(path.stat().st_size)}")
 
 
 @click.command()
@@ -48,6 +49,7 @@ def partition(
     Example:  skyfan partition survey.safetensors surveys/25MB --size 25MB
     """
     import skyfan
+    from skyfan import wording
     from skyfan.progress import counting
 
     with counting("partition", quiet=json_lines) as progress:
@@ -57,7 +59,6 @@ def partition(
     if json_lines:
         click.echo(index.encode().decode())
     else:
-        size_mb = sum(item.bytes for item in index.partitions) / 2**20
-        click.echo(
-            f"{dest}: {len(index.partitions)} partitions, {index.rows:,} rows, {size_mb:,.1f} MiB, with an index"
-        )
+        stored = wording.size(sum(item.bytes for item in index.partitions))
+        count = wording.counted(len(index.partitions), "partition")
+        click.echo(f"{dest}: {count}, {index.rows:,} rows, {stored}, with an index")

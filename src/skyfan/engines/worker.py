@@ -1,7 +1,7 @@
 """A worker of the local engine: a process that reads an item, does it, writes the result, until there are no more.
 
-It is started by a command of its own instead of a fork or multiprocessing: nothing of the driver is inherited, and a script
-or notebook that calls skyfan needs no main guard.
+It is started by a command of its own instead of a fork or multiprocessing: nothing of the driver is inherited, and a
+script or notebook that calls skyfan needs no main guard.
 """
 
 import importlib
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         number, attempt, item = frame
         try:
             status, data = OK, work(item, attempt)
-        except Exception as error:  # whatever it was, it belongs to this item: the driver decides what follows
+        except Exception as error:  # noqa: BLE001  whatever it was, it belongs to this item: the driver decides what follows
             status, data = ERROR, msgspec.json.encode(describe(error))
         write_frame(outgoing, number, status, data)
 
