@@ -76,7 +76,7 @@ def export(checkpoint: Path, out: Path, name: str | None, int8: bool, test: Path
 
     written = skyfan.export(checkpoint, out, name=name, int8=int8, test=test)
     if json_lines:
-        click.echo(msgspec.json.encode(msgspec.to_builtins(written) | {"path": str(written.path)}).decode())
+        click.echo(msgspec.json.encode(written, enc_hook=str).decode())
         return
     click.echo(
         f"{written.path}: {size(written.size_bytes)}, {written.parameters:,} parameters, "

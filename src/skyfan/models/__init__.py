@@ -1,30 +1,32 @@
-"""The models that ship with skyfan."""
+"""The models that ship with skyfan, by name."""
 
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 
 from skyfan.errors import ModelError
 
 DEFAULT = "photoz-sim-1"
+"""What a payload without a model gets."""
 
 
-def names() -> list[str]:
-    """Return the names of the models that ship with skyfan."""
-    return sorted(item.name.removesuffix(".onnx") for item in files(__name__).iterdir() if item.name.endswith(".onnx"))
+def shipped() -> dict[str, Path]:
+    """Return the ONNX file of every shipped model, by name."""
+    folder = Path(str(files(__name__)))
+    return {file.stem: file for file in sorted(folder.glob("*.onnx"))}
 
 
 def path(name: str) -> Path:
-    """Return the ONNX file of a model that ships with skyfan.
+    """Return the ONNX file of a shipped model.
 
     Raises
     ------
     ModelError
-        If there is none of that name.
+        No model of that name ships with skyfan.
     """
-    if name not in names():
+    known = shipped()
+    if name not in known:
         raise ModelError(
-            f"model {name!r}: no model of that name ships with skyfan; expected one of {', '.join(names())}, "
-            "or the key of an ONNX file in the run's bucket, which ends in .onnx"
+            f"no model {name!r} ships with skyfan; there is {', '.join(known) or 'none'} - use one of these, or the "
+            "key of an ONNX file in the bucket"
         )
-    with as_file(files(__name__) / f"{name}.onnx") as location:
-        return location
+    return known[name]
