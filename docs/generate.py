@@ -421,20 +421,56 @@ def readme() -> str:
     return f"{before}{start}```text\n{tree()}\n```\n{end}{after}"
 
 
+TREE: dict[str, list[str]] = {
+    "what travels, in the order data meets it": [
+        "payload.py",
+        "partition.py",
+        "manifest.py",
+        "task.py",
+        "predictions.py",
+        "reports.py",
+        "summary.py",
+    ],
+    "how it flows": ["stages.py", "pipeline.py", "mapping.py", "engines/"],
+    "what a task does": ["inference.py", "predictor.py", "screening.py", "staging.py", "measure.py", "models/"],
+    "where things lie": ["keys.py", "storage.py", "blob.py", "formats/"],
+    "whose a run is, and where it stands": ["claim.py", "lease.py", "standing.py", "verification.py"],
+    "surveys and models": ["survey.py", "photoz/"],
+    "for people and programs": [
+        "api.py",
+        "cli/",
+        "demo.py",
+        "watching.py",
+        "progress.py",
+        "tables.py",
+        "wording.py",
+        "errors.py",
+        "__main__.py",
+    ],
+}
+"""The package's files as a newcomer should meet them; one that is in no group is an error."""
+
+
 def tree() -> str:
-    """Return the files of the package with the first line of each one's docstring."""
-    entries = [
-        path
-        for path in sorted(PACKAGE.iterdir(), key=lambda path: (path.is_dir(), path.name))
+    """Return the files of the package, in groups, with the first line of each one's docstring."""
+    there = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in PACKAGE.iterdir()
         if (path.suffix == ".py" and path.name != "__init__.py") or (path / "__init__.py").is_file()
-    ]
-    lines = []
-    for path in entries:
-        source = path / "__init__.py" if path.is_dir() else path
-        docstring = ast.get_docstring(ast.parse(source.read_text()))
-        name = f"{path.name}/" if path.is_dir() else path.name
-        lines.append(f"  {name:<17} {_first_line(docstring).rstrip('.').replace('`', '')}")
-    return "\n".join(["src/skyfan/", *lines])
+    }
+    listed = list(itertools.chain.from_iterable(TREE.values()))
+    if there != set(listed):
+        raise SystemExit(f"generate.py: TREE and src/skyfan differ in {', '.join(sorted(there ^ set(listed)))}")
+    lines = ["src/skyfan/"]
+    for group, names in TREE.items():
+        lines += ["", f"  # {group}", *map(_tree_line, names)]
+    return "\n".join(lines)
+
+
+def _tree_line(name: str) -> str:
+    source = PACKAGE / name / "__init__.py" if name.endswith("/") else PACKAGE / name
+    docstring = ast.get_docstring(ast.parse(source.read_text()))
+    return f"  {name:<17} {_first_line(docstring).rstrip('.').replace('`', '')}"
 
 
 def _first_line(text: str | None) -> str:
