@@ -1,10 +1,12 @@
 """What many tests need: a folder store with small partitions and a tiny model."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import skyfan
 from factories import tiny_model, write_partition
 from skyfan.storage import Store
 
@@ -42,3 +44,19 @@ def asked() -> dict[str, Any]:
         "model": "models/tiny.onnx",
         "batch_size": 4,
     }
+
+
+@pytest.fixture(scope="session")
+def _results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("finished") / "results"
+
+
+@pytest.fixture
+def finished(root: Path, asked: dict[str, Any], _results: Path) -> skyfan.Run:
+    """That payload's run, finished in that store; it is really run once a session."""
+    if _results.exists():
+        shutil.copytree(_results, root / "sky" / "results")
+    else:
+        skyfan.run(asked, store=root, workers=1)
+        shutil.copytree(root / "sky" / "results", _results)
+    return skyfan.open_run(asked, store=root)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from skyfan.errors import StoreError, SurveyError
 from skyfan.keys import natural
-from skyfan.manifest import decode_manifest, encode_manifest, plan, select
+from skyfan.manifest import decode_manifest, encode_manifest, plan, refresh, select
 from skyfan.partition import Index, PartitionRef, decode_index
 from skyfan.payload import Payload
 from skyfan.storage import Entry
@@ -170,3 +170,12 @@ def test_what_is_no_plan_is_a_store_error(data: bytes) -> None:
 def test_what_is_no_index_is_a_survey_error(data: bytes) -> None:
     with pytest.raises(SurveyError, match=r"sky/index\.json: not an index .*; run 'skyfan partition' again"):
         decode_index(data, "sky/index.json")
+
+
+def test_a_task_that_is_not_done_takes_its_partitions_as_they_are_now() -> None:
+    asked = payload(world_size=2)
+    before = plan(asked, select(asked, listing("1.pt", "2.pt", "3.pt"), None)[0], MODEL)
+    now = [PartitionRef(f"25MB/{number}.pt", 900 + number, number) for number in (1, 2, 4)]
+    first, second = refresh(before, now, {0})
+    assert first == before[0]
+    assert second.partitions == (PartitionRef("25MB/2.pt", 902, 2), PartitionRef("25MB/3.pt", 102))

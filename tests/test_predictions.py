@@ -191,7 +191,7 @@ def test_a_later_part_that_is_no_parquet_file_is_named() -> None:
     ids=["a column less", "shorter lists", "another type"],
 )
 def test_parts_of_different_columns_are_not_chained(other: dict[str, NDArray[Any]]) -> None:
-    with pytest.raises(Exception, match=r"part-1: differs from part-0 in .*pdf.*; expected the same columns in all"):
+    with pytest.raises(Exception, match=r"part-1: differs from part-0 in .*pdf.*; expected the same in all"):
         chain_parts(parts(part(), part(outputs=other))).read_all()
 
 

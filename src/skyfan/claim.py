@@ -51,13 +51,16 @@ def check_claim(bucket: Bucket, keys: RunKeys, payload: Payload) -> None:
 
 def release_claim(bucket: Bucket, keys: RunKeys) -> None:
     """Delete what a run stored, by its names only; the claim goes last: an interruption leaves a run to resume."""
-    stored = {entry.key for entry in bucket.list(keys.result_path)}
-    ranked = [
-        key for key in stored if (rank := rank_of(key)) is not None and key in {keys.part(rank), keys.report(rank)}
-    ]
-    bucket.delete(sorted(ranked))
-    bucket.delete([key for key in (keys.summary, keys.combined, keys.manifest) if key in stored])
-    bucket.delete([key for key in (keys.payload,) if key in stored])
+    release_tasks(bucket, keys)
+    bucket.delete([keys.summary, keys.combined, keys.manifest])
+    bucket.delete([keys.payload])
+
+
+def release_tasks(bucket: Bucket, keys: RunKeys) -> None:
+    """Delete the parts and reports that a run stored, by their names only."""
+    stored = [entry.key for folder in (keys.predictions, keys.reports) for entry in bucket.list(folder)]
+    ranked = ((key, rank_of(key)) for key in stored)
+    bucket.delete([key for key, rank in ranked if rank is not None and key in {keys.part(rank), keys.report(rank)}])
 
 
 def _value(payload: Payload, name: str) -> object:

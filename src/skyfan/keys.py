@@ -78,8 +78,7 @@ def check_bucket(text: str, what: str) -> str:
 def natural(key: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which 2.pt comes before 10.pt; distinct keys never compare equal."""
     pieces = _DIGITS.split(key)
-    order = tuple((1, int(piece), piece) if i % 2 else (0, 0, piece) for i, piece in enumerate(pieces))
-    return (*order, (0, 0, key))
+    return tuple((1, int(piece), piece) if i % 2 else (0, 0, piece) for i, piece in enumerate(pieces))
 
 
 def index_of(prefix: str) -> str:

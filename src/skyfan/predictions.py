@@ -157,7 +157,7 @@ def chain_parts(parts: Iterable[tuple[str, bytes]]) -> RecordBatchReader:
             if _fields(reader) != schema:
                 raise PartitionError(
                     f"{name}: differs from {first_name} in {', '.join(_differing(_fields(reader), schema))}; "
-                    "expected the same columns in all; give a survey's partitions the same tensors, then run with --overwrite"
+                    "expected the same in all; give a survey's partitions the same tensors, then run with --overwrite"
                 )
             yield from reader
 

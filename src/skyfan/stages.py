@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from skyfan.claim import check_claim, claim, release_claim
+from skyfan.claim import check_claim, claim, release_claim, release_tasks
 from skyfan.errors import PartitionError, StoreError, SurveyError
 from skyfan.inference import predict_task
 from skyfan.keys import RunKeys, index_of
@@ -108,8 +108,10 @@ def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Pl
         release_claim(bucket, keys)
     bucket.sweep(payload.result_path)
     claim(bucket, keys, payload)
-    manifest = encode_manifest(result.tasks)
-    if bucket.get(keys.manifest) != manifest:
+    manifest, before = encode_manifest(result.tasks), bucket.get(keys.manifest)
+    if before is not None and not result.done:
+        release_tasks(bucket, keys)  # reports of failures, of tasks that the new plan may not have
+    if before != manifest:
         bucket.put(keys.manifest, manifest)
     return result
 

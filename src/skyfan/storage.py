@@ -73,7 +73,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        scheme = urlsplit(url).scheme if "://" in url else ""
+        scheme = url.partition("://")[0].lower() if "://" in url else ""
         if scheme not in {"", "file", "s3", "http", "https", "memory"}:
             raise InputError(
                 f"store: {url!r} has the scheme {scheme!r}; expected a folder, s3://, http(s):// or memory://"
@@ -276,9 +276,10 @@ class Bucket:
         """Remove what writers that were killed left behind below a folder; only a folder store has any."""
         if self._folder is None:
             return
-        for path in (self._folder / prefix).rglob("*#*"):
-            if _STAGED.fullmatch(path.name) and path.is_file():
-                path.unlink(missing_ok=True)
+        with _translated(f"{self.where}/{prefix}"):
+            for path in (self._folder / prefix).rglob("*#*"):
+                if _STAGED.fullmatch(path.name) and path.is_file():
+                    path.unlink(missing_ok=True)
 
     def local_path(self, key: str) -> Path | None:
         """Return the object's path where the store is a folder, else None."""
