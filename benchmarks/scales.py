@@ -25,7 +25,7 @@ from skyfan.formats import safetensors
 from skyfan.keys import index_of, partition_of
 from skyfan.mapping import Policy, fan_out
 from skyfan.measure import peak_memory_mb
-from skyfan.partition import Index, PartitionRef
+from skyfan.partitions import Index, PartitionRef
 from skyfan.payload import parse_payload
 from skyfan.storage import Store
 

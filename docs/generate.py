@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from skyfan import errors, lease, predictions, standing, summary, task, verification
 from skyfan.cli import cli
-from skyfan.partition import Index, PartitionRef
+from skyfan.partitions import Index, PartitionRef
 from skyfan.payload import EFFORT, Payload
 
 DOCS = Path(__file__).resolve().parent
@@ -311,7 +311,7 @@ def stored_page() -> str:
             (task.Task, PartitionRef, task.ModelRef),
         ),
         ("index.json", "Beside partitions, what `skyfan partition` promises of them.", (Index,)),
-        ("lease.json", "Who drives the run now; only there while somebody does.", (lease.Record,)),
+        ("lease/00001.json", "Who drives the run now, or did last; each driver has the next number.", (lease.Record,)),
         ("What `skyfan status --json` prints", "Not stored.", (standing.Standing,)),
         ("What `skyfan verify --json` prints", "Not stored.", (verification.Verification,)),
     ]
@@ -424,7 +424,7 @@ def readme() -> str:
 TREE: dict[str, list[str]] = {
     "what travels, in the order data meets it": [
         "payload.py",
-        "partition.py",
+        "partitions.py",
         "manifest.py",
         "task.py",
         "predictions.py",

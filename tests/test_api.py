@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 import skyfan
 from factories import expected_z, make_rows
+from skyfan.errors import SkyfanError
 
 
 def test_a_run_returns_every_row_once_and_resumes_to_nothing(root: Path, asked: dict[str, Any]) -> None:
@@ -23,3 +25,22 @@ def test_a_run_returns_every_row_once_and_resumes_to_nothing(root: Path, asked: 
     assert run.status().state == "complete"
     again = skyfan.run(asked, store=root)
     assert again.summary == run.summary
+
+
+def test_a_stray_object_in_a_finished_run_is_seen_by_every_verb(root: Path, asked: dict[str, Any]) -> None:
+    run = skyfan.run(asked, store=root)
+    (root / "sky" / "results" / "one" / "predictions" / "stray.parquet").write_bytes(b"")
+    assert run.status().state == "incomplete"
+    assert "stray.parquet: belongs to no task of the run; delete it" in run.status().problems[0]
+    assert not run.verify().complete
+    again = skyfan.run(asked, store=root).summary
+    assert again is not None
+    assert not again.complete
+
+
+def test_a_run_that_is_refused_leaves_no_folder(root: Path, asked: dict[str, Any]) -> None:
+    before = sorted(root.rglob("*"))
+    for change in ({"data_prefix": "none"}, {"model": "none.onnx"}, {"bucket": "new", "data_prefix": "none"}):
+        with pytest.raises(SkyfanError):
+            skyfan.run(asked | change, store=root)
+    assert sorted(root.rglob("*")) == before

@@ -144,7 +144,7 @@ def test_any_other_name_has_no_rank(key: str) -> None:
 
 def test_a_run_has_no_two_names_alike_and_all_below_its_path() -> None:
     keys = RunKeys("a/b")
-    names = [keys.payload, keys.lease, keys.manifest, keys.combined, keys.summary, keys.part(1), keys.report(1)]
+    names = [keys.payload, keys.lease(1), keys.manifest, keys.combined, keys.summary, keys.part(1), keys.report(1)]
     assert len(set(names)) == len(names)
     assert all(name.startswith("a/b/") and check_key(name, "key") for name in names)
 

@@ -25,11 +25,11 @@ def bucket(tmp_path: Path) -> Bucket:
     return Store(str(tmp_path)).bucket("b", create="store")
 
 
-def put(bucket: Bucket, **changes: object) -> None:
+def put(bucket: Bucket, generation: int = 1, **changes: object) -> None:
     """Store the lease of this very process, with changes."""
     start = process_start_ticks(os.getpid())
-    record = Record("other", time.time() + 60, socket.gethostname(), os.getpid(), start, "elsewhere")
-    bucket.put(KEYS.lease, msgspec.json.encode(msgspec.structs.replace(record, **changes)))
+    record = Record(time.time() + 60, socket.gethostname(), os.getpid(), start, "elsewhere")
+    bucket.put(KEYS.lease(generation), msgspec.json.encode(msgspec.structs.replace(record, **changes)))
 
 
 def test_the_second_driver_is_refused_until_the_first_is_done(bucket: Bucket) -> None:
@@ -37,7 +37,10 @@ def test_the_second_driver_is_refused_until_the_first_is_done(bucket: Bucket) ->
         Lease(bucket, KEYS).take()
     with hold(bucket, KEYS):
         pass
-    assert bucket.head(KEYS.lease) is None
+    left = read_lease(bucket, KEYS)
+    assert left is not None
+    assert left.lapsed()
+    assert len(bucket.list(KEYS.leases)) == 1
 
 
 def test_a_lease_of_another_machine_lapses_with_its_time(bucket: Bucket) -> None:
@@ -55,7 +58,7 @@ def test_a_lease_of_a_dead_process_of_this_machine_lapses_at_once(bucket: Bucket
         f"Lease(Store({str(Path(bucket.where).parent)!r}).bucket('b'), RunKeys('run')).take(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    left = read_lease(bucket, KEYS.lease)
+    left = read_lease(bucket, KEYS)
     assert left is not None
     assert left.until > time.time() + 30
     with hold(bucket, KEYS):
@@ -66,7 +69,7 @@ def test_a_live_driver_renews_its_lease(bucket: Bucket) -> None:
     lease = Lease(bucket, KEYS, lifetime_s=0.8)
     lease.take()
     time.sleep(1.2)
-    record = read_lease(bucket, KEYS.lease)
+    record = read_lease(bucket, KEYS)
     assert record is not None
     assert record.until > time.time()
     lease.check()
@@ -78,18 +81,21 @@ def test_a_driver_whose_lease_is_gone_stops(bucket: Bucket, taken: bool) -> None
     lease = Lease(bucket, KEYS, lifetime_s=0.4)
     lease.take()
     if taken:
-        put(bucket)
+        put(bucket, generation=2)
     else:
-        bucket.delete([KEYS.lease])
+        bucket.delete([KEYS.lease(1)])
     time.sleep(0.4)
     with pytest.raises(LeaseLostError, match="run the same payload again"):
         lease.check()
     lease.release()
-    assert (bucket.head(KEYS.lease) is not None) == taken, "another's lease must stay"
+    holder = read_lease(bucket, KEYS)
+    assert (holder is not None and not holder.lapsed()) == taken, "another's lease must stay"
 
 
-def test_of_many_that_find_a_lapsed_lease_one_drives(bucket: Bucket) -> None:
-    put(bucket, until=0.0)
+@pytest.mark.parametrize("earlier", [True, False])
+def test_of_many_that_come_at_once_one_drives(bucket: Bucket, earlier: bool) -> None:
+    if earlier:
+        put(bucket, until=0.0)
     leases = [Lease(bucket, KEYS) for _ in range(8)]
     winners: list[Lease] = []
 
@@ -110,6 +116,23 @@ def test_of_many_that_find_a_lapsed_lease_one_drives(bucket: Bucket) -> None:
 
 
 def test_a_lease_that_cannot_be_read_is_as_good_as_none(bucket: Bucket) -> None:
-    bucket.put(KEYS.lease, b"{")
+    bucket.put(KEYS.lease(1), b"{")
     with hold(bucket, KEYS):
         pass
+
+
+def test_a_driver_that_looked_long_ago_does_not_take_a_run_that_another_has_had_since(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, until=0.0)
+    create = Bucket.create
+
+    def create_late(self: Bucket, key: str, data: bytes) -> bool:
+        monkeypatch.undo()
+        with hold(bucket, KEYS):  # a whole run passes between this driver's look and its move
+            pass
+        return create(self, key, data)
+
+    monkeypatch.setattr(Bucket, "create", create_late)
+    with pytest.raises(ClaimedError, match="took this run over just now"):
+        Lease(bucket, KEYS).take()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skyfan.errors import StoreError, SurveyError
 from skyfan.keys import natural
 from skyfan.manifest import decode_manifest, encode_manifest, plan, refresh, select
-from skyfan.partition import Index, PartitionRef, decode_index
+from skyfan.partitions import Index, PartitionRef, decode_index
 from skyfan.payload import Payload
 from skyfan.storage import Entry
 from skyfan.task import ModelRef, Task

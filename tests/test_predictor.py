@@ -15,7 +15,7 @@ from factories import expected_z, make_rows, tiny_model
 from skyfan.blob import BufferBlob
 from skyfan.errors import ModelError, PartitionError
 from skyfan.measure import Meter
-from skyfan.partition import Partition, open_partition
+from skyfan.partitions import Partition, open_partition
 from skyfan.predictions import NO_VALUE, Flag
 from skyfan.predictor import Predicted, Predictor
 

@@ -10,7 +10,7 @@ import pytest
 from skyfan.errors import PartitionError, StoreError
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter
-from skyfan.partition import PartitionRef
+from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload
 from skyfan.reports import Collected, collect, describe, failed_report, names_of
 from skyfan.storage import Bucket, Store

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pyarrow as pa
 import pytest
 
@@ -359,3 +361,41 @@ def test_reports_of_an_abandoned_plan_do_not_spoil_the_next(payload: Payload, st
     done, summary = run(payload, store)
     assert done == [0, 1, 2]
     assert summary.problems == []
+
+
+def test_a_late_failed_attempt_does_not_undo_a_task_that_is_done(
+    payload: Payload, store: Store, bucket: Bucket
+) -> None:
+    _, summary = run(payload, store)
+    assert summary.complete
+    task = stages.preview(payload, store).tasks[0]
+    stages.record_failure(task, bucket, 2, StoreError("too late"))
+    assert stages.preview(payload, store).pending == []
+
+
+def test_parts_of_unlike_columns_are_not_one_catalogue(payload: Payload, store: Store, root: Path) -> None:
+    rows = make_rows(9)
+    del rows["ra"]
+    write_partition(root / "sky" / "25MB" / "3.safetensors", arrays=rows)
+    _, summary = run(payload, store)
+    assert not summary.complete
+    assert summary.problems == ["the parts of the tasks 2 have other columns than the others: ra (Float64)"]
+
+
+@pytest.mark.parametrize("length", [1, 60, 200])
+def test_a_model_with_weights_in_another_file_is_refused(
+    asked: dict[str, Any], store: Store, root: Path, length: int
+) -> None:
+    model = onnx.load(root / "sky" / "models" / "tiny.onnx")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(4096, np.float32), "unused"))
+    weights = "w" * length + ".bin"
+    onnx.save(model, root / "sky" / "ext.onnx", save_as_external_data=True, location=weights, size_threshold=1024)
+    assert (root / "sky" / weights).is_file()
+    with pytest.raises(ModelError, match="keeps weights in another file"):
+        stages.preview(other(asked, model="ext.onnx"), store)
+
+
+def test_an_empty_model_is_refused(asked: dict[str, Any], store: Store, root: Path) -> None:
+    (root / "sky" / "empty.onnx").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"empty\.onnx: cannot be loaded as ONNX"):
+        stages.preview(other(asked, model="empty.onnx"), store)

@@ -18,7 +18,7 @@ import skyfan
 from factories import make_rows, write_partition
 from skyfan.errors import InputError, KeyNameError, PartitionError, StoreError, SurveyError
 from skyfan.formats import safetensors as native
-from skyfan.partition import decode_index
+from skyfan.partitions import decode_index
 from skyfan.storage import Bucket, Store
 from skyfan.survey import parse_size
 

@@ -7,9 +7,7 @@ True
 >>> run.predictions()                           # doctest: +SKIP
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -31,17 +29,6 @@ _PUBLIC = {
 }
 
 __all__ = ["Payload", "Run", "__version__", "export", "open_run", "partition", "plan", "run", "simulate", "train"]
-
-
-class _Package(ModuleType):
-    """Keeps `skyfan.partition` the verb: importing the module of that name would put itself in its place."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _PUBLIC and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from skyfan.errors import InputError, KeyNameError, PartitionError, StoreAbsentE
 from skyfan.formats.opening import SURVEY_SUFFIXES
 from skyfan.keys import RunKeys, check_bucket, check_key, check_prefix
 from skyfan.manifest import decode_manifest
-from skyfan.partition import Index, open_partition
+from skyfan.partitions import Index, open_partition
 from skyfan.payload import Payload, load_payload, parse_payload
 from skyfan.predictions import chain_parts
 from skyfan.reports import collect

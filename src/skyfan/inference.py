@@ -13,8 +13,8 @@ from skyfan import __version__
 from skyfan.errors import PartitionError
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter, peak_memory_mb, utc_now
-from skyfan.partition import Partition, PartitionRef, open_partition
-from skyfan.predictions import build_part, count_flags, encode_part
+from skyfan.partitions import Partition, PartitionRef, open_partition
+from skyfan.predictions import build_part, column_types, count_flags, encode_part
 from skyfan.predictor import Predicted
 from skyfan.staging import load_model
 from skyfan.storage import Bucket
@@ -70,6 +70,7 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
         rows_flagged=int(np.count_nonzero(flags)),
         flags=count_flags(flags),
         part=part,
+        columns=column_types(table),
         model=task.model,
         batch_size=task.batch_size,
         batches=sum(item.batches for item in predicted),

@@ -102,8 +102,11 @@ class RunKeys:
         return f"{self.result_path}/payload.json"
 
     @property
-    def lease(self) -> str:
-        return f"{self.result_path}/lease.json"
+    def leases(self) -> str:
+        return f"{self.result_path}/lease"
+
+    def lease(self, generation: int) -> str:
+        return f"{self.leases}/{generation:05d}.json"
 
     @property
     def manifest(self) -> str:
@@ -133,6 +136,6 @@ class RunKeys:
 
 
 def rank_of(key: str) -> int | None:
-    """Rank of a part's or report's key, None for any other name."""
+    """Rank of a part's or report's key, or generation of a lease's; None for any other name."""
     match = _RANKED.fullmatch(key.rsplit("/", 1)[-1])
     return int(match[1]) if match else None

@@ -4,30 +4,26 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from skyfan.errors import ClaimedError, LeaseLostError, StoreError
-from skyfan.keys import RunKeys
+from skyfan.keys import RunKeys, rank_of
 from skyfan.measure import process_start_ticks
 from skyfan.storage import Bucket
 
 LIFETIME_S = 60.0
-SETTLE_S = 0.2
 
 
 class Record(Struct, frozen=True):
-    """What lease.json holds."""
+    """What a lease holds."""
 
-    owner: str
-    """A new one for every driver."""
     until: float
-    """Seconds since 1970, UTC."""
+    """Seconds since 1970, UTC; 0 once it is given up."""
     host: str
     pid: int
     process_start: int | None
@@ -50,13 +46,17 @@ class Record(Struct, frozen=True):
 
 
 class Lease:
-    """The right to drive one run, held by this process until released."""
+    """The right to drive one run, held by this process until released.
+
+    Leases are numbered. Who finds the last one lapsed creates the next, which the store lets only one process do; a
+    lease that was given up stays, so that no number is ever used twice.
+    """
 
     def __init__(self, bucket: Bucket, keys: RunKeys, lifetime_s: float = LIFETIME_S) -> None:
         self._bucket = bucket
-        self._key = keys.lease
+        self._keys = keys
         self._lifetime_s = lifetime_s
-        self._owner = uuid.uuid4().hex
+        self._generation = 0
         self._end = threading.Event()
         self._lost: str | None = None
         self._thread = threading.Thread(target=self._renew, name="skyfan-lease", daemon=True)
@@ -69,27 +69,19 @@ class Lease:
         ClaimedError
             If another driver is at work.
         """
-        if not self._bucket.create(self._key, self._record()):
-            self._take_over()
-        self._thread.start()
-
-    def _take_over(self) -> None:
-        holder = self._holder()
+        numbers = _generations(self._bucket, self._keys)
+        holder = read_lease(self._bucket, self._keys)
         if holder is not None and not holder.lapsed():
             raise ClaimedError(
-                f"{self._bucket.name}/{self._key}: {holder.driver} drives this run; expected no other driver: wait for "
-                "it (see 'skyfan status'), or stop it; if it died elsewhere, its lease lapses within "
+                f"{self._name}: {holder.driver} drives this run; expected no other driver: wait for it "
+                "(see 'skyfan status'), or stop it; if it died elsewhere, its lease lapses within "
                 f"{self._lifetime_s:.0f} s"
             )
-        self._bucket.delete([self._key])
-        self._bucket.create(self._key, self._record())
-        # two that found the same lapsed lease may both have deleted and created: the last one to create has it
-        time.sleep(SETTLE_S)
-        holder = self._holder()
-        if holder is None or holder.owner != self._owner:
-            raise ClaimedError(
-                f"{self._bucket.name}/{self._key}: another driver took this run over just now; wait for it"
-            )
+        self._generation = max(numbers, default=0) + 1
+        if not self._bucket.create(self._key, self._record()):
+            raise ClaimedError(f"{self._name}: another driver took this run over just now; wait for it")
+        self._bucket.delete([self._keys.lease(number) for number in numbers])
+        self._thread.start()
 
     def check(self) -> None:
         """Raise if the lease is no longer ours.
@@ -100,28 +92,25 @@ class Lease:
             If another driver has it, or it could not be renewed in time.
         """
         if self._lost:
-            raise LeaseLostError(f"{self._bucket.name}/{self._key}: {self._lost}; run the same payload again to go on")
+            raise LeaseLostError(f"{self._name}: {self._lost}; run the same payload again to go on")
 
     def release(self) -> None:
         """Stop driving. What the store says to that is of no consequence: the lease lapses by itself."""
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._lost:
+        if self._lost or not self._generation:
             return
-        try:
-            holder = self._holder()
-            if holder is not None and holder.owner == self._owner:
-                self._bucket.delete([self._key])
-        except StoreError:
-            return
+        with suppress(StoreError):
+            self._bucket.put(self._key, self._record(until=0.0))
 
     def _renew(self) -> None:
         renewed = time.monotonic()
         while not self._end.wait(self._lifetime_s / 4):
             try:
-                holder = self._holder()
-                if holder is None or holder.owner != self._owner:
+                last = max(_generations(self._bucket, self._keys), default=0)
+                if last != self._generation:
+                    holder = read_lease(self._bucket, self._keys)
                     self._lost = f"the lease went to {holder.driver if holder else 'nobody: it was deleted'}"
                     return
                 self._bucket.put(self._key, self._record())
@@ -131,14 +120,18 @@ class Lease:
                     self._lost = f"the lease could not be renewed ({error})"
                     return
 
-    def _holder(self) -> Record | None:
-        return read_lease(self._bucket, self._key)
+    @property
+    def _key(self) -> str:
+        return self._keys.lease(self._generation)
 
-    def _record(self) -> bytes:
+    @property
+    def _name(self) -> str:
+        return f"{self._bucket.name}/{self._keys.result_path}"
+
+    def _record(self, until: float | None = None) -> bytes:
         pid = os.getpid()
-        host = socket.gethostname()
-        until = time.time() + self._lifetime_s
-        return msgspec.json.encode(Record(self._owner, until, host, pid, process_start_ticks(pid), _machine()))
+        end = time.time() + self._lifetime_s if until is None else until
+        return msgspec.json.encode(Record(end, socket.gethostname(), pid, process_start_ticks(pid), _machine()))
 
 
 @contextmanager
@@ -158,15 +151,21 @@ def hold(bucket: Bucket, keys: RunKeys) -> Iterator[Lease]:
         lease.release()
 
 
-def read_lease(bucket: Bucket, key: str) -> Record | None:
-    """Return the lease of a run; None if there is none, or it cannot be read (it is then as good as lapsed)."""
-    data = bucket.get(key)
+def read_lease(bucket: Bucket, keys: RunKeys) -> Record | None:
+    """Return the last lease of a run; None if there is none, or it cannot be read (it is then as good as lapsed)."""
+    numbers = _generations(bucket, keys)
+    data = bucket.get(keys.lease(max(numbers))) if numbers else None
     if data is None:
         return None
     try:
         return msgspec.json.decode(data, type=Record)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def _generations(bucket: Bucket, keys: RunKeys) -> list[int]:
+    found = (rank_of(entry.key) for entry in bucket.list(keys.leases))
+    return [number for number in found if number is not None]
 
 
 def _machine() -> str:

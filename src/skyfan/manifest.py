@@ -7,7 +7,7 @@ from msgspec import structs
 
 from skyfan.errors import StoreError, SurveyError
 from skyfan.keys import INDEX_NAME, natural
-from skyfan.partition import SUFFIXES, Index, PartitionRef
+from skyfan.partitions import SUFFIXES, Index, PartitionRef
 from skyfan.payload import Payload
 from skyfan.storage import Entry
 from skyfan.task import ModelRef, Task

@@ -66,14 +66,15 @@ def drive(
     started = time.perf_counter()
     started_at = utc_now()
     keys = RunKeys(payload.result_path)
-    store.bucket(payload.data_bucket)  # an absent store is said before the lease makes a folder
+    # what cannot run is refused, and what is done is found done, before anything is written
+    seen = stages.preview(payload, store, overwrite=overwrite)
+    finished = _finished(seen, store)
+    if finished is not None:
+        watch(Ended(finished, found_finished=True, warnings=(*(warnings or ()), *seen.warnings)))
+        return finished
     with hold(store.bucket(payload.bucket, create="bucket"), keys) as lease:
         plan = stages.initialize(payload, store, overwrite=overwrite)
         plan.warnings[:0] = warnings or []
-        finished = _finished(plan, store)
-        if finished is not None:
-            watch(Ended(finished, found_finished=True, warnings=tuple(plan.warnings)))
-            return finished
         mapped, map_wall_s, rows, workers = _map(plan, store, open_engine, watch, lease)
         record = Drive(
             started_at=started_at,

@@ -115,6 +115,14 @@ def encode_part(table: Table, metadata: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
+def column_types(table: Table) -> dict[str, str]:
+    """Return the Arrow type of each column, by name, in order."""
+    fields = (table.schema.field(i) for i in range(len(table.schema)))
+    return {
+        field.name: str(field.type).strip().removeprefix("arro3.core.DataType<").removesuffix(">") for field in fields
+    }
+
+
 def read_part(data: bytes, name: str) -> RecordBatchReader:
     """Open a part.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skyfan.errors import ModelError, PartitionError
 from skyfan.measure import Meter
-from skyfan.partition import Partition
+from skyfan.partitions import Partition
 from skyfan.predictions import NO_VALUE, RESERVED, Flag
 from skyfan.screening import ValidRange, parse_valid_range, screen
 
@@ -62,8 +62,8 @@ class Predictor:
         The ONNX file, or its content.
     name : str
         For messages.
-    threads : int
-        Threads of one inference. One a process is the fastest way to fill a machine.
+    to_predict : bool
+        False to look at its inputs and outputs only: it is then loaded in a fraction of the time, and slow to run.
 
     Raises
     ------
@@ -71,9 +71,9 @@ class Predictor:
         If it is not ONNX, or cannot take partitions.
     """
 
-    def __init__(self, source: Path | bytes, name: str, threads: int = 1) -> None:
+    def __init__(self, source: Path | bytes, name: str, *, to_predict: bool = True) -> None:
         self.name = name
-        self._session = _open_session(source, name, threads)
+        self._session = _open_session(source, name, to_predict)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.inputs = tuple(_model_input(node, name) for node in self._session.get_inputs())
         self.outputs = tuple(str(node.name) for node in self._session.get_outputs())
@@ -249,10 +249,13 @@ def _aligned(values: NDArray[Any]) -> NDArray[Any]:
     return placed
 
 
-def _open_session(source: Path | bytes, name: str, threads: int) -> ort.InferenceSession:
+def _open_session(source: Path | bytes, name: str, to_predict: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    # one thread a process is the fastest way to fill a machine
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    if not to_predict:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = 4  # what goes wrong comes as an exception; nothing else belongs into a run's output
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     content = source if isinstance(source, bytes) else str(source)

@@ -1,6 +1,7 @@
 """Initialize, infer, summarize: the only way work is done, the same on every engine."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -11,13 +12,13 @@ from skyfan.inference import predict_task
 from skyfan.keys import RunKeys, index_of
 from skyfan.manifest import decode_manifest, encode_manifest, plan, refresh, select
 from skyfan.measure import Meter
-from skyfan.partition import PartitionRef, decode_index, open_partition
+from skyfan.partitions import PartitionRef, decode_index, open_partition
 from skyfan.payload import Payload
 from skyfan.reports import collect, failed_report
-from skyfan.staging import load_model, resolve_model
+from skyfan.staging import inspect_model, resolve_model
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Drive, Summary, encode_combined, judge
-from skyfan.task import Report, Task, TaskError, decode_task
+from skyfan.task import Report, Task, TaskError, decode_report, decode_task
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,15 @@ def infer_work(store_url: str) -> Callable[[bytes, int], bytes]:
 def record_failure(
     task: Task, bucket: Bucket, attempt: int, error: Exception | TaskError, meter: Meter | None = None
 ) -> None:
-    """Write the report of a failed attempt; a store that does not take it must not hide why the task failed."""
-    report = failed_report(task, attempt, error, meter or Meter())
-    try:
-        bucket.put(RunKeys(task.result_path).report(task.rank), report.encode())
-    except StoreError:
-        return
+    """Write the report of a failed attempt, unless another attempt did the task meanwhile.
+
+    A store that does not take it must not hide why the task failed.
+    """
+    key = RunKeys(task.result_path).report(task.rank)
+    with suppress(StoreError):
+        earlier = decode_report(bucket.get(key))
+        if earlier is None or not earlier.answers(task):
+            bucket.put(key, failed_report(task, attempt, error, meter or Meter()).encode())
 
 
 def summarize(payload: Payload, tasks: Sequence[Task], store: Store, drive: Drive, warnings: Sequence[str]) -> Summary:
@@ -184,7 +188,7 @@ def _check_first(task: Task, bucket: Bucket, data_bucket: Bucket) -> None:
 
     A partition that cannot be read is its own task's failure, which the payload may tolerate.
     """
-    predictor = load_model(task.model, bucket)
+    predictor = inspect_model(task.model, bucket)
     try:
         blob = data_bucket.ranged_blob(task.partitions[0].key)
         partition = open_partition(blob) if blob is not None else None

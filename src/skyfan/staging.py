@@ -1,18 +1,24 @@
 """Bringing a model to the worker: found by its name, checked by its hash, loaded once a process."""
 
 import hashlib
+import mmap
+import re
 from pathlib import Path
 
 from skyfan import models
 from skyfan.blob import MappedBlob
 from skyfan.errors import ModelError
-from skyfan.partition import HASH_CHUNK_BYTES
+from skyfan.partitions import HASH_CHUNK_BYTES
 from skyfan.payload import Payload
 from skyfan.predictor import Predictor
 from skyfan.storage import Bucket
 from skyfan.task import ModelRef
 
 MODEL_SUFFIX = ".onnx"
+
+# how protobuf writes `location`, the first entry of a tensor's field 13, `external_data`; its length takes 1 or 2 bytes
+_LOCATION = b"\n\x08location\x12"
+_EXTERNAL = re.compile(rb"\x6a[\x00-\x7f]$|\x6a[\x80-\xff][\x00-\x7f]$", re.DOTALL)
 
 _LOADED: dict[str, Predictor] = {}
 
@@ -32,10 +38,23 @@ def resolve_model(payload: Payload, bucket: Bucket) -> ModelRef:
             "skyfan)"
         )
     name = payload.model or models.DEFAULT
-    return ModelRef(name, _hash(_source(name, bucket)))
+    source = _source(name, bucket)
+    _refuse_external_weights(source, name)
+    return ModelRef(name, _hash(source))
 
 
-def load_model(ref: ModelRef, bucket: Bucket, threads: int = 1) -> Predictor:
+def inspect_model(ref: ModelRef, bucket: Bucket) -> Predictor:
+    """Return the model as one to look at, not to predict with.
+
+    Raises
+    ------
+    ModelError
+        If it is not there or is no ONNX model that can take partitions.
+    """
+    return Predictor(_source(ref.name, bucket), ref.name, to_predict=False)
+
+
+def load_model(ref: ModelRef, bucket: Bucket) -> Predictor:
     """Return the loaded model, from this process's memory if it was loaded before.
 
     Raises
@@ -51,7 +70,7 @@ def load_model(ref: ModelRef, bucket: Bucket, threads: int = 1) -> Predictor:
                 f"model {ref.name}: its hash is {found[:12]}, expected {ref.sha256[:12]} as when the run was planned; "
                 "put the old file back, or start the run anew with --overwrite"
             )
-        _LOADED[ref.sha256] = Predictor(source, ref.name, threads)
+        _LOADED[ref.sha256] = Predictor(source, ref.name)
     return _LOADED[ref.sha256]
 
 
@@ -67,6 +86,26 @@ def _source(name: str, bucket: Bucket) -> Path | bytes:
             f"ONNX file there, or the name of a model that ships with skyfan ({', '.join(models.shipped())})"
         )
     return content
+
+
+def _mapped(path: Path) -> mmap.mmap | bytes:
+    if path.stat().st_size == 0:
+        return b""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _refuse_external_weights(source: Path | bytes, name: str) -> None:
+    """Refuse a model whose weights lie in another file: its hash would not cover them."""
+    content = source if isinstance(source, bytes) else _mapped(source)
+    at = content.find(_LOCATION)
+    while at >= 0:
+        if _EXTERNAL.search(content[max(0, at - 3) : at]):
+            raise ModelError(
+                f"model {name}: keeps weights in another file; expected one .onnx file with its weights inside, which "
+                "one hash covers: save it with onnx.save(model, path, save_as_external_data=False)"
+            )
+        at = content.find(_LOCATION, at + 1)
 
 
 def _hash(source: Path | bytes) -> str:

@@ -41,7 +41,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys) -> Standing:
     """Look at a run's lease, reports and summary."""
-    lease = read_lease(bucket, keys.lease)
+    lease = read_lease(bucket, keys)
     alive = lease is not None and not lease.lapsed()
     found = collect(bucket, keys, tasks)
     data = bucket.get(keys.summary)

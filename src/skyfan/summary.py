@@ -161,9 +161,23 @@ def _problems(tasks: Sequence[Task], found: Collected) -> list[str]:
         problems.append(
             f"{len(found.missing)} of {len(tasks)} tasks have no valid report or part: {names_of(found.missing)}"
         )
+    kinds = Counter(tuple(report.columns.items()) for report in found.ok.values())
+    if len(kinds) > 1:
+        usual = kinds.most_common(1)[0][0]
+        others = [rank for rank, report in found.ok.items() if tuple(report.columns.items()) != usual]
+        problems.append(
+            f"the parts of the tasks {names_of(others)} have other columns than the others: {_unlike(kinds)}"
+        )
     if found.surplus:
         problems.append(f"{len(found.surplus)} objects belong to no task, the first {found.surplus[0]}")
     return problems
+
+
+def _unlike(kinds: Iterable[tuple[tuple[str, str], ...]]) -> str:
+    """Name the columns that some kinds of parts have and others have not."""
+    sets = [frozenset(kind) for kind in kinds]
+    differing = frozenset[tuple[str, str]]().union(*sets) - sets[0].intersection(*sets[1:])
+    return ", ".join(sorted(f"{name} ({kind})" for name, kind in differing)) or "their order"
 
 
 def _failures(found: Collected) -> list[Failure]:

@@ -15,7 +15,7 @@ from skyfan.blob import Blob
 from skyfan.errors import PartitionError, SurveyError
 from skyfan.formats import safetensors
 from skyfan.keys import index_of, partition_of
-from skyfan.partition import (
+from skyfan.partitions import (
     COLUMNS,
     SCHEMA_VERSION,
     SUFFIXES,
@@ -140,8 +140,7 @@ def _native(name: str, values: NDArray[Any], where: str) -> NDArray[Any]:
 def _clear(bucket: Bucket, prefix: str, overwrite: bool, survey: Partition) -> None:
     """Make room; from the first deletion on, an index says that the partitions are not complete."""
     bucket.sweep(prefix)
-    present = [entry.key for entry in bucket.list(prefix)]
-    old = [key for key in present if key.endswith(SUFFIXES) or key == index_of(prefix)]
+    old = [key for key in _directly_in(bucket, prefix) if key.endswith(SUFFIXES) or key == index_of(prefix)]
     if old and not overwrite:
         raise SurveyError(
             f"{bucket.where}/{prefix}: holds {len(old)} partitions or an index already; expected an empty folder: "
@@ -154,6 +153,12 @@ def _clear(bucket: Bucket, prefix: str, overwrite: bool, survey: Partition) -> N
         )
     bucket.put(index_of(prefix), Index(1, survey.rows, False, ()).encode())
     bucket.delete([key for key in old if key != index_of(prefix)])
+
+
+def _directly_in(bucket: Bucket, prefix: str) -> dict[str, int]:
+    """Return the bytes of the objects in a folder, those of its subfolders left out."""
+    depth = prefix.count("/") + 1
+    return {entry.key: entry.bytes for entry in bucket.list(prefix) if entry.key.count("/") == depth}
 
 
 def _is_survey(blob: Blob, bucket: Bucket, key: str) -> bool:
@@ -175,7 +180,7 @@ def _write(bucket: Bucket, prefix: str, number: int, pieces: list[bytes | memory
 
 def _check(bucket: Bucket, prefix: str, written: list[PartitionRef], survey: Partition) -> None:
     """Read back what is stored: the same partitions, bytes and rows as were written."""
-    stored = {entry.key: entry.bytes for entry in bucket.list(prefix) if entry.key.endswith(SUFFIXES)}
+    stored = {key: size for key, size in _directly_in(bucket, prefix).items() if key.endswith(SUFFIXES)}
     expected = {f"{prefix}/{item.key}": item.bytes for item in written}
     if stored != expected:
         raise SurveyError(

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct, field
 
 from skyfan.errors import StoreError
-from skyfan.partition import PartitionRef
+from skyfan.partitions import PartitionRef
 
 
 class ModelRef(Struct, frozen=True):
@@ -94,6 +94,8 @@ class Report(Struct, frozen=True, kw_only=True):
     flags: dict[str, int] = field(default_factory=dict)
     """Rows by name of flag."""
     part: PartRef | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    """Name -> type of the part's columns: the parts of a complete run have the same."""
     model: ModelRef | None = None
     batch_size: int = 0
     batches: int = 0

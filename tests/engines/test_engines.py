@@ -56,6 +56,13 @@ def test_what_cannot_pass_is_not_tried_again(open_engine: Open, step: str, kind:
     assert not any(isinstance(event, Retrying) for event in events)
 
 
+def test_a_worker_that_ran_out_of_memory_is_replaced(open_engine: Open) -> None:
+    mapped, events = run(open_engine({1: ["memory", "ok"]}, workers=1), 3)
+    pids = [result["pid"] for _, result in sorted(results(events).items())]
+    assert mapped.succeeded == 3
+    assert pids[0] not in pids[1:]
+
+
 @pytest.mark.parametrize("step", ["die", "exit", "memory"])
 def test_a_worker_that_dies_fails_its_own_item_only(open_engine: Open, step: str) -> None:
     mapped, events = run(open_engine({3: [step, "ok"]}), 12)

@@ -167,13 +167,21 @@ class LocalEngine:
             worker.process.wait()
             ending = _ending(worker.process.returncode)
             return self._replace(worker, f"the worker process {worker.process.pid} {ending}{worker.last_words()}")
+        _, status, data = frame
+        if status == OK:
+            self._free(worker)
+            return Outcome(number, data)
+        error = msgspec.json.decode(data, type=TaskError)
+        if error.kind == MemoryError.__name__:  # a fresh process has what this one could not give back
+            self._renew(worker)
+        else:
+            self._free(worker)
+        return Outcome(number, error=error)
+
+    def _free(self, worker: _Worker) -> None:
         self._busy.remove(worker)
         self._idle.append(worker)
         worker.number, worker.deadline = None, float("inf")
-        _, status, data = frame
-        return (
-            Outcome(number, data) if status == OK else Outcome(number, error=msgspec.json.decode(data, type=TaskError))
-        )
 
     def _expire(self) -> list[Outcome]:
         now = time.monotonic()
@@ -183,11 +191,14 @@ class LocalEngine:
 
     def _replace(self, worker: _Worker, message: str) -> Outcome:
         number = worker.number if worker.number is not None else -1
+        self._renew(worker)
+        return Outcome(number, error=TaskError("WorkerError", message, may_pass=True))
+
+    def _renew(self, worker: _Worker) -> None:
         self._unwatch(worker)
         self._busy.remove(worker)
         worker.end()
         self._idle.append(self._start())
-        return Outcome(number, error=TaskError("WorkerError", message, may_pass=True))
 
 
 def _ending(code: int) -> str:

@@ -11,7 +11,7 @@ import safetensors.numpy
 from factories import make_rows, write_partition
 from skyfan.blob import BufferBlob, MappedBlob
 from skyfan.errors import PartitionError
-from skyfan.partition import Partition, open_partition
+from skyfan.partitions import Partition, open_partition
 
 
 def opened(**changes: Any) -> Partition:
