@@ -127,7 +127,8 @@ def medians(rounds: list[Figures]) -> Figures:
 
 def scale(what: str, count: int) -> Figures:
     """Run one measurement of scales.py."""
-    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    # the workers that it starts must find it as a module
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
     command = [PYTHON, str(HERE / "scales.py"), what, "--tasks", str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
