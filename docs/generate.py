@@ -438,6 +438,8 @@ TREE: dict[str, list[str]] = {
     "surveys and models": ["survey.py", "photoz/"],
     "for people and programs": [
         "api.py",
+        "making.py",
+        "runs.py",
         "cli/",
         "demo.py",
         "watching.py",

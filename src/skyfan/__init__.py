@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from skyfan.api import Run, export, open_run, partition, plan, run, simulate, train
+    from skyfan.api import open_run, plan, run
+    from skyfan.making import export, partition, simulate, train
     from skyfan.payload import Payload
+    from skyfan.runs import Run
 
 _PUBLIC = {
     "Payload": "skyfan.payload",
-    "Run": "skyfan.api",
-    "export": "skyfan.api",
+    "Run": "skyfan.runs",
+    "export": "skyfan.making",
     "open_run": "skyfan.api",
-    "partition": "skyfan.api",
+    "partition": "skyfan.making",
     "plan": "skyfan.api",
     "run": "skyfan.api",
-    "simulate": "skyfan.api",
-    "train": "skyfan.api",
+    "simulate": "skyfan.making",
+    "train": "skyfan.making",
 }
 
 __all__ = ["Payload", "Run", "__version__", "export", "open_run", "partition", "plan", "run", "simulate", "train"]

@@ -60,3 +60,11 @@ class RangedBlob(Blob):
 
     def view(self, start: int, stop: int) -> memoryview:
         return self._fetch(start, stop) if stop > start else memoryview(b"")
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a local file lies there."""
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for a file can still be that of an object
+        return False

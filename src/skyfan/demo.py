@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from skyfan.api import Run, partition, run, simulate
+from skyfan.api import run
 from skyfan.errors import InputError
+from skyfan.making import partition, simulate
 from skyfan.photoz.metrics import Scores, scores
+from skyfan.runs import Run
 from skyfan.storage import Store, resolve_store
 from skyfan.survey import Progress
 from skyfan.watching import Watcher

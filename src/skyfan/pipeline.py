@@ -1,12 +1,12 @@
 """Initialize -> map -> summarize: the only place that says so, for every engine whose map we drive ourselves."""
 
 import time
-from collections.abc import Callable
 
 import msgspec
 
 from skyfan import stages
-from skyfan.engines.base import Engine, Work
+from skyfan.engines.base import Work
+from skyfan.engines.choosing import OpenEngine
 from skyfan.errors import RunFailedError, RunStoppedError
 from skyfan.keys import RunKeys
 from skyfan.lease import Lease, hold
@@ -19,9 +19,6 @@ from skyfan.storage import Store
 from skyfan.summary import Drive, Summary, decode_summary
 from skyfan.task import Task, TaskError, decode_report
 from skyfan.watching import Ended, Planned, TaskDone, TaskGivenUp, TaskRetried, Watcher
-
-OpenEngine = Callable[[Work, int], Engine]
-"""Starts an engine: what its workers do, and how many items there are for them."""
 
 INFER = "skyfan.stages:infer_work"
 

@@ -1,0 +1,219 @@
+"""The Python API on what a run needs: surveys, partitions, models."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skyfan.blob import Blob, MappedBlob, is_file
+from skyfan.errors import InputError, KeyNameError, StoreAbsentError, SurveyError
+from skyfan.formats.opening import SURVEY_SUFFIXES
+from skyfan.keys import check_bucket, check_key, check_prefix
+from skyfan.partitions import Index, open_partition
+from skyfan.storage import Store, resolve_store
+from skyfan.survey import Progress, parse_size, rows_per_partition, split
+
+if TYPE_CHECKING:
+    from skyfan.photoz.export import Exported
+    from skyfan.photoz.train import Progress as TrainingProgress
+
+
+def partition(
+    source: str | Path,
+    dest: str,
+    *,
+    size: str | int | None = None,
+    rows: int | None = None,
+    store: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Index:
+    """Split a survey into partitions, with an index that says what they must hold.
+
+    Parameters
+    ----------
+    source : str or Path
+        A file (`.safetensors`, `.pt`, `.npz`), an `s3://bucket/key` address, or `<bucket>/<key>` in the store.
+    dest : str
+        `<bucket>/<prefix>` in the store.
+    size : str or int
+        Largest partition: `"25MB"` (MB = 1,048,576 bytes) or a number of bytes.
+    rows : int
+        Rows of a partition, instead of `size`.
+    store : str or Path, optional
+        As for `run`.
+    overwrite : bool
+        Delete the partitions that are there.
+    progress : callable
+        Told of the rows done and their total.
+
+    Raises
+    ------
+    PartitionError
+        If the survey cannot be read.
+    SurveyError
+        If partitions are there already.
+    """
+    opened = Store(resolve_store(str(store) if store is not None else None))
+    bucket, _, prefix = dest.partition("/")
+    check_bucket(bucket, "destination")
+    check_prefix(prefix, "destination: the prefix after the bucket")
+    size_bytes = parse_size(size) if isinstance(size, str) else size
+    survey = open_partition(_survey(source, opened))
+    rows_each = rows_per_partition(survey, size_bytes, rows)
+    target = opened.bucket(bucket, create="store")  # not before all else is clear: it makes a folder
+    return split(survey, target, prefix.rstrip("/"), rows_each, overwrite=overwrite, progress=progress)
+
+
+def simulate(
+    out: str | Path,
+    rows: int,
+    seed: int = 1,
+    *,
+    workers: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Path:
+    """Simulate a survey; see `skyfan.photoz.simulate`. Needs the extra `simulate`.
+
+    Parameters
+    ----------
+    out : str or Path
+        The safetensors file to write.
+    rows : int
+        Number of galaxies.
+    seed : int
+        The same seed gives the same bytes, whatever the number of workers.
+    workers : int, optional
+        Processes; default one a core.
+    progress : callable
+        Told of the galaxies done and their total.
+
+    Raises
+    ------
+    SurveyError
+        If the extra is missing, or the file cannot be written.
+    """
+    from skyfan.photoz.simulate import simulate as simulate_survey
+
+    return simulate_survey(Path(out), rows, seed, workers=workers, progress=progress)
+
+
+def train(
+    survey: str | Path,
+    out: str | Path,
+    *,
+    size: str = "small",
+    epochs: float | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: "Callable[[TrainingProgress], None] | None" = None,
+) -> Path:
+    """Train a photometric-redshift network; see `skyfan.photoz.train`. Needs the extra `train`.
+
+    Parameters
+    ----------
+    survey : str or Path
+        A survey file with true redshifts, as `simulate` writes it.
+    out : str or Path
+        The checkpoint.
+    size : str
+        Of the network: `small` or `astromae`.
+    epochs, minutes : float, optional
+        How long, whichever ends first; default 10 epochs.
+    seed : int, optional
+        Of weights, order and augmentation; default 1.
+    device : str
+        `cpu` or `cuda`.
+    resume : bool
+        Go on from `out` if it exists.
+    progress : callable, optional
+        Told where the training stands.
+
+    Raises
+    ------
+    InputError
+        If the extra is missing, or the survey, the checkpoint or the device cannot be used.
+    """
+    with _extra("train"):
+        from skyfan.photoz.network import NetworkConfig
+        from skyfan.photoz.train import train as train_network
+    sizes = {"small": NetworkConfig.small, "astromae": NetworkConfig}
+    if size not in sizes:
+        raise InputError(f"size {size!r}: there is no such network; expected one of {', '.join(sizes)}")
+    config = None if resume and Path(out).exists() else sizes[size]()
+    return train_network(
+        Path(survey),
+        Path(out),
+        config=config,
+        epochs=epochs,
+        minutes=minutes,
+        seed=seed,
+        device=device,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def export(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    name: str | None = None,
+    int8: bool = False,
+    test: str | Path | None = None,
+) -> "Exported":
+    """Write a checkpoint as one ONNX file; see `skyfan.photoz.export`. Needs the extra `train`.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        From `train`.
+    out : str or Path
+        The ONNX file.
+    name : str, optional
+        Of the model, in its metadata.
+    int8 : bool
+        Quantise the dense layers.
+    test : str or Path, optional
+        A survey that was not trained on, to score the file with.
+
+    Raises
+    ------
+    InputError
+        If the extra is missing, the checkpoint cannot be used, or the file does not predict the same as torch.
+    """
+    with _extra("train"):
+        from skyfan.photoz.export import export as export_checkpoint
+    return export_checkpoint(Path(checkpoint), Path(out), name=name, int8=int8, test=Path(test) if test else None)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say which extra to install if a module of one is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed; install it with: pip install 'skyfan[{name}]'") from error
+
+
+def _survey(source: str | Path, store: Store) -> Blob:
+    """Open a survey: a local file, an s3:// address, or an object of the store."""
+    path = Path(source)
+    text = str(source)
+    if "://" not in text and is_file(path):
+        return MappedBlob(path)
+    place, name = (Store("s3://"), text.removeprefix("s3://")) if text.startswith("s3://") else (store, text)
+    bucket, _, key = name.partition("/")
+    try:
+        check_bucket(bucket, "source")
+        blob = place.bucket(bucket).ranged_blob(check_key(key, "source: the key after the bucket"))
+    except (KeyNameError, StoreAbsentError):
+        blob = None
+    if blob is None:
+        raise SurveyError(
+            f"{text}: there is no such file, nor such an object in the store {place.url}; expected a survey in "
+            f"{', '.join(SURVEY_SUFFIXES)}"
+        )
+    return blob
