@@ -51,5 +51,5 @@ $(VENV)/demo.done: $(VENV)/venv.done pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev.done: $(VENV)/venv.done pyproject.toml constraints.txt
-	$(PIP) --editable '.[simulate,train,dev]'
+	$(PIP) --editable '.[simulate,train,ingest,plots,catalog,dev]'
 	touch $@

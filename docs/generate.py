@@ -21,10 +21,11 @@ import click
 import msgspec
 from msgspec import Struct
 
-from skyfan import errors, lease, predictions, standing, summary, task, verification
+from skyfan import errors, evaluation, lease, predictions, standing, summary, task, verification
 from skyfan.cli import cli
 from skyfan.partitions import Index, PartitionRef
 from skyfan.payload import EFFORT, Payload
+from skyfan.photoz import science, sums
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -39,7 +40,7 @@ EXIT_CODES = {
     0: "done, and the run is complete",
     1: "failed: the store, a worker, or more tasks than the payload tolerates",
     2: "bad input: a payload, partition, model, path or option that cannot be used; nothing is lost",
-    3: "ended incomplete: tasks failed within what the payload tolerates, or `status` or `verify` find it incomplete",
+    3: "ended incomplete: failures within what the payload tolerates, or `status`, `verify` or `catalog` find it so",
     130: "interrupted by Ctrl-C or SIGTERM; the same command goes on",
 }
 
@@ -104,6 +105,31 @@ MEANINGS = {
     ("Summary", "worker_peak_memory_mb"): "Largest resident set of a worker, MiB, over the tasks.",
     ("Summary", "model"): "The model and its hash.",
     ("Summary", "ended_at"): "UTC, ISO 8601.",
+    ("Sums", "dz_square_sum"): "Of dz^2.",
+    ("Sums", "residual_square_sum"): "Of (z_phot - z_spec)^2.",
+    ("Sums", "z_spec_mean"): "Mean of z_spec.",
+    ("Sums", "outliers_015"): "Rows with |dz| > 0.15.",
+    ("Sums", "crps_sum"): "Of the CRPS of their PDFs.",
+    ("Sums", "within_68"): "Of these, those whose z_spec lies in the 68 % interval.",
+    ("Sums", "within_95"): "The same of the 95 % interval.",
+    ("Group", "rows"): "Rows of the bin.",
+    ("Group", "dz_sum"): "Of dz.",
+    ("Group", "dz_square_sum"): "Of dz^2.",
+    ("Group", "outliers_005"): "Rows with |dz| > 0.05.",
+    ("Group", "outliers_015"): "Rows with |dz| > 0.15.",
+    ("Science", "rows_without_prediction"): "Flagged as having no value.",
+    ("Science", "coverage_95"): "The same of the 95 % interval.",
+    ("Bin", "rows"): "Galaxies in it.",
+    ("Bin", "bias_mean"): "Mean of dz.",
+    ("Bin", "outlier_fraction_005"): "Share of |dz| > 0.05.",
+    ("Bin", "outlier_fraction_015"): "Share of |dz| > 0.15.",
+    ("Evaluation", "run"): "`<bucket>/<result_path>`.",
+    ("Evaluation", "rows_without_prediction"): "Flagged as having no value.",
+    ("Evaluation", "rows_without_redshift"): "Predicted, but without a true redshift.",
+    ("Evaluation", "metrics"): "Every metric by name, with its error: [metrics](../metrics.md).",
+    ("Evaluation", "by_z"): "The same in bins of true redshift.",
+    ("EvaluatedBin", "rows"): "Galaxies in it.",
+    ("EvaluatedBin", "metrics"): "Every metric of them.",
     ("Drive", "started_at"): "UTC, ISO 8601.",
     ("Drive", "workers"): "Worker processes.",
     ("Drive", "retries"): "Attempts that failed and were made again.",
@@ -302,9 +328,22 @@ def stored_page() -> str:
         (
             "summary.json",
             "The verdict, written last.",
-            (summary.Summary, summary.Drive, task.Seconds, summary.Spread, summary.Failure, task.TaskError),
+            (
+                summary.Summary,
+                summary.Drive,
+                task.Seconds,
+                summary.Spread,
+                summary.Failure,
+                task.TaskError,
+                science.Science,
+                science.Bin,
+            ),
         ),
-        ("reports/00042.json", "What task 42 did. It is written after its part.", (task.Report, task.PartRef)),
+        (
+            "reports/00042.json",
+            "What task 42 did. It is written after its part.",
+            (task.Report, task.PartRef, sums.Sums, sums.Group),
+        ),
         (
             "manifest.json",
             "The plan: one JSON array, one item a task.",
@@ -312,6 +351,11 @@ def stored_page() -> str:
         ),
         ("index.json", "Beside partitions, what `skyfan partition` promises of them.", (Index,)),
         ("lease/00001.json", "Who drives the run now, or did last; each driver has the next number.", (lease.Record,)),
+        (
+            "metrics.json",
+            "What `skyfan evaluate` writes, and prints with `--json`.",
+            (evaluation.Evaluation, evaluation.EvaluatedBin, evaluation.Estimate),
+        ),
         ("What `skyfan status --json` prints", "Not stored.", (standing.Standing,)),
         ("What `skyfan verify --json` prints", "Not stored.", (verification.Verification,)),
     ]
@@ -430,21 +474,25 @@ TREE: dict[str, list[str]] = {
         "predictions.py",
         "reports.py",
         "summary.py",
+        "comparison.py",
+        "evaluation.py",
     ],
     "how it flows": ["stages.py", "pipeline.py", "mapping.py", "engines/"],
     "what a task does": ["inference.py", "predictor.py", "screening.py", "staging.py", "measure.py", "models/"],
     "where things lie": ["keys.py", "storage.py", "blob.py", "formats/"],
     "whose a run is, and where it stands": ["claim.py", "lease.py", "standing.py", "verification.py"],
-    "surveys and models": ["survey.py", "photoz/"],
+    "surveys and models": ["survey.py", "ingest/", "photoz/"],
     "for people and programs": [
         "api.py",
         "making.py",
         "runs.py",
+        "catalog/",
         "cli/",
         "demo.py",
         "watching.py",
         "progress.py",
         "tables.py",
+        "plots.py",
         "wording.py",
         "errors.py",
         "__main__.py",

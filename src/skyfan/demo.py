@@ -5,12 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from skyfan.api import run
 from skyfan.errors import InputError
 from skyfan.making import partition, simulate
-from skyfan.photoz.metrics import Scores, scores
 from skyfan.runs import Run
 from skyfan.storage import Store, resolve_store
 from skyfan.survey import Progress
@@ -89,11 +86,3 @@ def run_demo(demo: Demo, rows: int, *, say: Callable[[str], None], simulated: Pr
     partition(f"{BUCKET}/{SURVEY}", f"{BUCKET}/{PREFIX}", size=PREFIX, store=demo.store, overwrite=True)
     say(running)
     return run(demo.payload, store=demo.store, watch=watch, overwrite=True)
-
-
-def score(done: Run) -> Scores:
-    """Compare a run's redshifts with the true ones, where there are both."""
-    table = done.predictions().read_all()
-    z_phot, z_spec = (np.asarray(table.column(name).to_numpy()) for name in ("z_phot", "z_spec"))
-    known = np.isfinite(z_phot) & np.isfinite(z_spec)
-    return scores(z_phot[known], z_spec[known])

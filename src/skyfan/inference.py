@@ -1,6 +1,7 @@
 """One task with the built-in worker: partitions in, one part of the catalogue out."""
 
 import hashlib
+import itertools
 import os
 import socket
 from typing import Any
@@ -10,12 +11,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from skyfan import __version__
-from skyfan.errors import PartitionError
+from skyfan.errors import ModelError, PartitionError
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter, peak_memory_mb, utc_now
 from skyfan.partitions import Partition, PartitionRef, open_partition
-from skyfan.predictions import build_part, column_types, count_flags, encode_part
-from skyfan.predictor import Predicted
+from skyfan.photoz.probability import EDGES_KEY, parse_edges
+from skyfan.photoz.sums import INTERVALS, Sums, measure
+from skyfan.predictions import NO_VALUE, build_part, column_types, count_flags, encode_part
+from skyfan.predictor import Predicted, Predictor
 from skyfan.staging import load_model
 from skyfan.storage import Bucket
 from skyfan.task import PartRef, Report, Task
@@ -40,23 +43,28 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
     read: list[PartitionRef] = []
     columns: list[dict[str, NDArray[Any]]] = []
     predicted: list[Predicted] = []
+    r: list[NDArray[Any]] = []
     for ref in task.partitions:
         with meter.phase("open"):
             partition = _open_as_planned(ref, data_bucket)
             columns.append(partition.columns())
+            r.append(_r_magnitude(partition))
         with meter.phase("hash"):
             read.append(_as_read(ref, partition))
         predicted.append(predictor.predict(partition, task.batch_size, meter))
 
     flags = np.concatenate([item.flags for item in predicted])
+    taken_over = _joined(columns, task)
+    outputs = _joined([item.outputs for item in predicted], task)
+    science = _science(predictor, outputs, flags, taken_over.get("redshift"), np.concatenate(r))
     with meter.phase("write"):
         table = build_part(
             [(ref.key, ref.rows or 0) for ref in read],
-            _joined(columns, task),
-            _joined([item.outputs for item in predicted], task),
+            taken_over,
+            outputs,
             flags,
         )
-        data = encode_part(table, {"model": task.model.name, "model_sha256": task.model.sha256, "version": __version__})
+        data = encode_part(table, _origin(task, predictor))
         key = RunKeys(task.result_path).part(task.rank)
         bucket.put(key, data)
         part = PartRef(key, len(data), len(flags), hashlib.sha256(data).hexdigest())
@@ -71,6 +79,7 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
         flags=count_flags(flags),
         part=part,
         columns=column_types(table),
+        science=science,
         model=task.model,
         batch_size=task.batch_size,
         batches=sum(item.batches for item in predicted),
@@ -82,6 +91,16 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
         worker=worker_name(),
         versions=VERSIONS,
     )
+
+
+def _origin(task: Task, predictor: Predictor) -> dict[str, str]:
+    """Return what a part's footer says: which model made it, and what that says of its outputs."""
+    return {
+        "model": task.model.name,
+        "model_sha256": task.model.sha256,
+        "outputs": predictor.metadata.get("outputs", "{}"),
+        "version": __version__,
+    }
 
 
 def worker_name() -> str:
@@ -117,6 +136,44 @@ def _as_read(ref: PartitionRef, partition: Partition) -> PartitionRef:
             "damaged; make the partitions again with 'skyfan partition'"
         )
     return PartitionRef(ref.key, ref.bytes, partition.rows, found)
+
+
+def _r_magnitude(partition: Partition) -> NDArray[Any]:
+    """Return the r magnitudes, (rows,), NaN where the partition does not say which of its magnitudes they are."""
+    named = partition.metadata.get("bands", "")
+    bands = [band.strip() for band in named.split(",")] if "," in named else list(named)
+    magnitude = partition.tensors.get("magnitude")
+    if "redshift" not in partition.tensors or magnitude is None or "r" not in bands[: magnitude.shape[1]]:
+        return np.full(partition.rows, np.nan)
+    return magnitude.rows(0, partition.rows)[:, bands.index("r")].astype(np.float64)
+
+
+def _science(
+    predictor: Predictor,
+    outputs: dict[str, NDArray[Any]],
+    flags: NDArray[np.uint16],
+    redshift: NDArray[Any] | None,
+    r: NDArray[Any],
+) -> Sums | None:
+    """Hold redshifts against the true ones, where there are both."""
+    scalar = {name: values.reshape(-1) for name, values in outputs.items() if values.size == len(flags)}
+    if redshift is None or "z_phot" not in scalar:
+        return None
+    pdf, edges = outputs.get("pdf"), parse_edges(predictor.metadata.get(EDGES_KEY), predictor.name)
+    if pdf is not None and edges is not None and pdf.shape[1:] != (len(edges) - 1,):
+        raise ModelError(
+            f"model {predictor.name}: its output 'pdf' has the shape {pdf.shape} and its metadata {EDGES_KEY!r} "
+            f"{len(edges)} numbers; expected one number more than bins; correct it in the export"
+        )
+    has_intervals = scalar.keys() >= set(itertools.chain.from_iterable(INTERVALS.values()))
+    return measure(
+        np.where(flags & NO_VALUE.value, np.nan, scalar["z_phot"]),
+        redshift,
+        r=r if np.isfinite(r).any() else None,
+        pdf=pdf,
+        pdf_edges=edges,
+        intervals={level: (scalar[low], scalar[high]) for level, (low, high) in INTERVALS.items() if has_intervals},
+    )
 
 
 def _joined(pieces: list[dict[str, NDArray[Any]]], task: Task) -> dict[str, NDArray[Any]]:

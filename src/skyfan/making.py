@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from skyfan.blob import Blob, MappedBlob, is_file
+from skyfan.blob import Blob, is_file
 from skyfan.errors import InputError, KeyNameError, StoreAbsentError, SurveyError
-from skyfan.formats.opening import SURVEY_SUFFIXES
+from skyfan.ingest.opening import SURVEY_SUFFIXES, open_survey, refuse_remote
+from skyfan.ingest.options import ingest_options
 from skyfan.keys import check_bucket, check_key, check_prefix
-from skyfan.partitions import Index, open_partition
+from skyfan.partitions import Index
 from skyfan.storage import Store, resolve_store
 from skyfan.survey import Progress, parse_size, rows_per_partition, split
 
@@ -27,13 +28,15 @@ def partition(
     store: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
+    **ingest: Any,
 ) -> Index:
     """Split a survey into partitions, with an index that says what they must hold.
 
     Parameters
     ----------
     source : str or Path
-        A file (`.safetensors`, `.pt`, `.npz`), an `s3://bucket/key` address, or `<bucket>/<key>` in the store.
+        A file (`.safetensors`, `.pt`, `.npz`), an `s3://bucket/key` address, or `<bucket>/<key>` in the store; or a
+        local FITS table, HDF5 file, Zarr group, or folder of FITS cutouts, which need the extra `ingest`.
     dest : str
         `<bucket>/<prefix>` in the store.
     size : str or int
@@ -46,20 +49,25 @@ def partition(
         Delete the partitions that are there.
     progress : callable
         Told of the rows done and their total.
+    **ingest
+        What must be said of FITS, HDF5 and Zarr, as in `skyfan.ingest.options.IngestOptions`: `bands="ugriz"`,
+        `size_pixels`, `pad`, `image_unit`, `zero_point`, `magnitude_columns`, `magnitude_system`, `catalog`, `columns`,
+        `pixel_scale`, `survey`.
 
     Raises
     ------
     PartitionError
         If the survey cannot be read.
     SurveyError
-        If partitions are there already.
+        If partitions are there already, or the survey does not say what must be known of it.
     """
+    options = ingest_options(**ingest)
     opened = Store(resolve_store(str(store) if store is not None else None))
     bucket, _, prefix = dest.partition("/")
     check_bucket(bucket, "destination")
     check_prefix(prefix, "destination: the prefix after the bucket")
     size_bytes = parse_size(size) if isinstance(size, str) else size
-    survey = open_partition(_survey(source, opened))
+    survey = open_survey(_survey(source, opened), options)
     rows_each = rows_per_partition(survey, size_bytes, rows)
     target = opened.bucket(bucket, create="store")  # not before all else is clear: it makes a folder
     return split(survey, target, prefix.rstrip("/"), rows_each, overwrite=overwrite, progress=progress)
@@ -198,12 +206,14 @@ def _extra(name: str) -> Iterator[None]:
         raise InputError(f"{error.name} is not installed; install it with: pip install 'skyfan[{name}]'") from error
 
 
-def _survey(source: str | Path, store: Store) -> Blob:
-    """Open a survey: a local file, an s3:// address, or an object of the store."""
+def _survey(source: str | Path, store: Store) -> Path | Blob:
+    """Find a survey: a local file or folder, an s3:// address, or an object of the store."""
     path = Path(source)
     text = str(source)
-    if "://" not in text and is_file(path):
-        return MappedBlob(path)
+    if "://" not in text and text and (is_file(path) or _is_folder(path)):
+        return path
+    if "://" in text:
+        refuse_remote(text)
     place, name = (Store("s3://"), text.removeprefix("s3://")) if text.startswith("s3://") else (store, text)
     bucket, _, key = name.partition("/")
     try:
@@ -214,6 +224,14 @@ def _survey(source: str | Path, store: Store) -> Blob:
     if blob is None:
         raise SurveyError(
             f"{text}: there is no such file, nor such an object in the store {place.url}; expected a survey in "
-            f"{', '.join(SURVEY_SUFFIXES)}"
+            f"{', '.join(SURVEY_SUFFIXES)}, or a local folder of FITS cutouts"
         )
     return blob
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a local folder lies there; the current one is never meant by an empty name."""
+    try:
+        return path != Path() and path.is_dir()
+    except OSError:  # a name too long for a folder can still be that of an object
+        return False

@@ -1,22 +1,34 @@
 """A run as a user holds it: what was asked, where it stands, its catalogue."""
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from arro3.core import RecordBatchReader
+from numpy.typing import NDArray
 
 from skyfan.claim import read_claim
-from skyfan.errors import PartitionError, UnknownRunError
+from skyfan.comparison import compare
+from skyfan.errors import ModelError, PartitionError, UnknownRunError
+from skyfan.evaluation import BOOTSTRAP, Evaluation, evaluate, write
 from skyfan.keys import RunKeys
 from skyfan.manifest import decode_manifest
 from skyfan.payload import Payload
-from skyfan.predictions import chain_parts
+from skyfan.photoz.probability import EDGES_KEY, parse_edges
+from skyfan.predictions import FOOTER_KEY, chain_parts, read_part
 from skyfan.reports import collect
+from skyfan.staging import load_model
 from skyfan.standing import Standing, stand
 from skyfan.storage import Store
 from skyfan.summary import Summary, decode_summary
 from skyfan.task import PartRef, Task
 from skyfan.verification import AGAIN, Verification, verify_run
+
+if TYPE_CHECKING:
+    from skyfan.catalog.writing import Format
 
 
 class Run:
@@ -84,6 +96,89 @@ class Run:
             tasks that are not done are not in it; `summary.complete` tells.
         """
         return chain_parts(self._parts())
+
+    def evaluate(self, out: str | Path | None = None, *, bootstrap: int = BOOTSTRAP) -> Evaluation:
+        """Hold the predictions against the true redshifts: every metric, with errors and in bins.
+
+        Parameters
+        ----------
+        out : str or Path, optional
+            Folder for metrics.json, metrics.md and the plots, which need the extra `plots`; without it nothing is
+            written.
+        bootstrap : int
+            Resamples that the errors come from; 0 for no errors.
+
+        Raises
+        ------
+        InputError
+            If the catalogue has no true redshifts, or the folder cannot be written.
+        """
+        predictions = self.predictions()
+        edges, warnings = self._pdf_edges() if "pdf" in predictions.schema.names else (None, [])
+        compared = compare(predictions, self.id, edges)
+        evaluation = evaluate(compared, self.id, self.summary, bootstrap, warnings)
+        return evaluation if out is None else write(evaluation, compared, Path(out))
+
+    def _pdf_edges(self) -> tuple[NDArray[np.float64] | None, list[str]]:
+        """Return the edges of the PDFs' bins as the run's model has them, and why there are none."""
+        ref = self.tasks[0].model
+        try:
+            edges = parse_edges(load_model(ref, self._bucket).metadata.get(EDGES_KEY), ref.name)
+        except ModelError as error:
+            return None, [f"the PDFs are not evaluated: {error}"]
+        reason = (
+            f"the PDFs are not evaluated: the model {ref.name} does not say in its metadata {EDGES_KEY!r} what bins"
+        )
+        return edges, [] if edges is not None else [reason]
+
+    def catalog(
+        self,
+        out: str | Path,
+        format: "Format" = "parquet",  # noqa: A002  (what astropy and every other tool calls it)
+        *,
+        overwrite: bool = False,
+        allow_incomplete: bool = False,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Path:
+        """Write the predictions as one catalogue with units and UCDs. Needs the extra `catalog`.
+
+        Parameters
+        ----------
+        out : str or Path
+            The file, or with `hats` the folder, to write; it appears when it is whole.
+        format : str
+            `parquet` (VOParquet), `fits`, `votable` or `hats`.
+        overwrite : bool
+            Replace what is there.
+        allow_incomplete : bool
+            Write what is there of a run that is not complete; the catalogue then says so.
+        progress : callable
+            Told of the rows done and their total.
+
+        Raises
+        ------
+        InputError
+            If the run is not complete, the target exists or cannot be written, the extra is missing, or the format
+            cannot hold these rows.
+        PartitionError
+            If a part is not what its task wrote.
+        """
+        from skyfan.catalog.writing import write_catalog
+
+        return write_catalog(
+            self, Path(out), format, overwrite=overwrite, allow_incomplete=allow_incomplete, progress=progress
+        )
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the parts say of where they come from: `model`, `model_sha256`, `version`, and the model's `outputs`.
+
+        Empty if no task is done.
+        """
+        for name, data in self._parts():
+            said: dict[str, str] = json.loads(read_part(data, name).schema.metadata_str[FOOTER_KEY])
+            return said
+        return {}
 
     def part_keys(self) -> list[str]:
         """Return the keys of the parts of the tasks that are done, by rank."""

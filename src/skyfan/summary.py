@@ -11,6 +11,8 @@ from msgspec import Struct, field
 from skyfan.errors import StoreError
 from skyfan.measure import utc_now
 from skyfan.payload import Payload
+from skyfan.photoz.science import Science, scores
+from skyfan.photoz.sums import Sums, add
 from skyfan.reports import Collected, names_of
 from skyfan.task import ModelRef, Report, Seconds, Task, TaskError
 
@@ -93,6 +95,11 @@ class Summary(Struct, frozen=True, kw_only=True):
     first_prediction_s: Spread
     """Of cold workers: from the start of the process to its first batch predicted."""
 
+    science: Science | None = None
+    """Predictions against true redshifts, of the tasks that are done; None where no partition has true redshifts."""
+    science_sums: Sums | None = None
+    """What they are computed from, to be added to that of other runs."""
+
     model: ModelRef | None
     versions: dict[str, list[str]]
     """By program: every version that had a part in the run."""
@@ -121,6 +128,8 @@ def judge(payload: Payload, tasks: Sequence[Task], found: Collected, drive: Driv
     reports = list(found.ok.values())
     expected = [task.rows for task in tasks]
     problems = _problems(tasks, found)
+    sums = [report.science for _, report in sorted(found.ok.items()) if report.science]
+    science_sums = add(*sums) if sums else None
     return Summary(
         run=payload.run_id,
         complete=not problems,
@@ -147,6 +156,8 @@ def judge(payload: Payload, tasks: Sequence[Task], found: Collected, drive: Driv
         task_seconds=_spread(report.seconds.total for report in reports),
         worker_peak_memory_mb=_spread(report.peak_memory_mb for report in reports),
         first_prediction_s=_spread(r.first_prediction_s for r in reports if r.first_prediction_s is not None),
+        science=scores(science_sums) if science_sums else None,
+        science_sums=science_sums,
         model=tasks[0].model if tasks else None,
         versions=_versions(reports),
         ended_at=utc_now(),

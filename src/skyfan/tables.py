@@ -6,6 +6,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from skyfan.evaluation import LABELS, Evaluation, shown
+from skyfan.photoz.science import Science
 from skyfan.stages import Plan
 from skyfan.standing import Standing
 from skyfan.summary import Spread, Summary
@@ -56,8 +58,30 @@ def summary_rows(summary: Summary, where: str) -> Rows:
         ("task", f"{_spread(summary.task_seconds)} s"),
         ("worker memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
         ("catalogue", f"{where}, {size(summary.bytes_out)}"),
+        *(science_rows(summary.science) if summary.science else []),
     ]
     return [row for row in rows if row[1]]
+
+
+def science_rows(science: Science) -> Rows:
+    """Return the main figures of predictions against true redshifts."""
+    without = science.rows_without_prediction
+    return [
+        (
+            "true redshift",
+            f"{science.rows:,} galaxies" + (f", {without:,} more without a prediction" if without else ""),
+        ),
+        ("bias", _figure(science.bias_mean, "+.5f", science.bias_mean_error)),
+        ("sigma_NMAD", _figure(science.sigma_nmad, ".5f")),
+        ("outliers", _figure(science.outlier_fraction_005, ".2%", suffix=" with |dz| > 0.05")),
+        ("R2", _figure(science.r2, ".4f")),
+    ]
+
+
+def _figure(value: float | None, form: str, error: float | None = None, suffix: str = "") -> str:
+    if value is None:
+        return ""
+    return f"{value:{form}}" + (f" ± {error:.5f}" if error is not None else "") + suffix
 
 
 def _rates(summary: Summary) -> str:
@@ -121,4 +145,13 @@ def verification_rows(verification: Verification) -> Rows:
         *[("problem", text) for text in verification.problems[:20]],
         ("tasks", f"{verification.tasks_proven} of {verification.tasks}: hash, rows and their order as reported"),
         ("rows", f"{verification.rows:,}"),
+    ]
+
+
+def evaluation_rows(evaluation: Evaluation) -> Rows:
+    """Return the metrics of a run with their errors."""
+    return [
+        *[("warning", text) for text in evaluation.warnings],
+        ("galaxies", f"{evaluation.rows:,}"),
+        *[(LABELS[name], shown(estimate)) for name, estimate in evaluation.metrics.items()],
     ]

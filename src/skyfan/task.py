@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from skyfan.errors import StoreError
 from skyfan.partitions import PartitionRef
+from skyfan.photoz.sums import Sums
 
 
 class ModelRef(Struct, frozen=True):
@@ -96,6 +97,8 @@ class Report(Struct, frozen=True, kw_only=True):
     part: PartRef | None = None
     columns: dict[str, str] = field(default_factory=dict)
     """Name -> type of the part's columns: the parts of a complete run have the same."""
+    science: Sums | None = None
+    """Predictions against true redshifts; None where the partitions have none, or the model gives no `z_phot`."""
     model: ModelRef | None = None
     batch_size: int = 0
     batches: int = 0

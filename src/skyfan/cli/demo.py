@@ -18,26 +18,15 @@ def demo(rows: int, store: str | None) -> None:
     \b
     Example:  skyfan demo
     """
-    from skyfan.demo import prepare, run_demo, score
+    from skyfan.demo import prepare, run_demo
     from skyfan.progress import counting, watching
     from skyfan.tables import show, summary_rows, verification_rows
 
     demonstration = prepare(store)
     with counting("simulate") as simulated, watching(json_lines=False, quiet=not sys.stderr.isatty()) as watch:
         run = run_demo(demonstration, rows, say=lambda text: click.echo(f"$ {text}"), simulated=simulated, watch=watch)
-    scores = score(run)
     click.echo()
     summary = run.summary
     if summary is not None:
         show(run.id, summary_rows(summary, run.where))
     show("verification", verification_rows(run.verify()))
-    show(
-        "predictions against the simulation's true redshifts",
-        [
-            ("galaxies", f"{scores.count:,}"),
-            ("bias", f"{scores.bias:+.5f}"),
-            ("sigma_NMAD", f"{scores.sigma_nmad:.5f}"),
-            ("outliers", f"{scores.outlier_fraction_015:.2%} with |dz| > 0.15"),
-            ("R2", f"{scores.r2:.4f}"),
-        ],
-    )

@@ -21,6 +21,8 @@ COMMANDS = {
     "run": "skyfan.cli.runs",
     "status": "skyfan.cli.runs",
     "verify": "skyfan.cli.runs",
+    "catalog": "skyfan.cli.catalogs",
+    "evaluate": "skyfan.cli.evaluations",
     "train": "skyfan.cli.models",
     "export": "skyfan.cli.models",
 }

@@ -1,0 +1,1 @@
+"""A run's predictions as one catalogue that astronomers' tools open: VOParquet, FITS, VOTable, HATS."""
