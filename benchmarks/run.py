@@ -185,9 +185,10 @@ def main() -> None:
         "rows": PARTITIONS * ROWS,
         **figures,
     }
-    if options.record:
-        (HERE / "results" / f"{now:%Y-%m-%d}-core.json").write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record))
+    if options.record:
+        (HERE / "results").mkdir(exist_ok=True)
+        (HERE / "results" / f"{now:%Y-%m-%d}-core.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 def cpuinfo() -> list[str]:

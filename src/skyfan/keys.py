@@ -21,7 +21,7 @@ def check_key(text: str, what: str) -> str:
     ------
     KeyNameError
         If the key is empty, absolute or too long, or has a `..`, `.`, empty or too long segment, a backslash or a
-        control character.
+        control character, or ends with a colon.
     """
     fault = _fault(text)
     if fault:
@@ -41,6 +41,7 @@ def _fault(text: str) -> str | None:
         "holds a backslash": "\\" in text,
         f"is longer than {MAX_KEY_BYTES} bytes": _bytes(text) > MAX_KEY_BYTES,
         "has an empty, '.' or '..' segment": not {"", ".", ".."}.isdisjoint(text.split("/")),
+        "ends with a colon": text.endswith(":"),  # the storage library cannot write such a file
         f"has a name longer than {MAX_SEGMENT_BYTES} bytes": max(map(_bytes, text.split("/"))) > MAX_SEGMENT_BYTES,
     }
     return next((fault for fault, found in faults.items() if found), None)
@@ -127,6 +128,25 @@ class RunKeys:
     @property
     def reports(self) -> str:
         return f"{self.result_path}/reports"
+
+    @property
+    def failures(self) -> str:
+        return f"{self.result_path}/failures"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that a run writes to."""
+        return (self.result_path, self.leases, self.predictions, self.reports, self.failures)
+
+    def failure(self, rank: int) -> str:
+        return f"{self.failures}/{rank:05d}.json"
+
+    def owns(self, key: str) -> bool:
+        """Whether a key is one that this run could have written."""
+        if key in {self.payload, self.manifest, self.combined, self.summary}:
+            return True
+        rank = rank_of(key)
+        return rank is not None and key in {self.part(rank), self.report(rank), self.failure(rank), self.lease(rank)}
 
     def part(self, rank: int) -> str:
         return f"{self.predictions}/part-{rank:05d}.parquet"
