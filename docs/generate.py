@@ -304,7 +304,11 @@ def stored_page() -> str:
             "The verdict, written last.",
             (summary.Summary, summary.Drive, task.Seconds, summary.Spread, summary.Failure, task.TaskError),
         ),
-        ("reports/00042.json", "What task 42 did, written after its part. A failed attempt's lies in failures/ instead.", (task.Report, task.PartRef)),
+        (
+            "reports/00042.json",
+            "What task 42 did, written after its part. A failed attempt's lies in failures/ instead.",
+            (task.Report, task.PartRef),
+        ),
         (
             "manifest.json",
             "The plan: one JSON array, one item a task.",
