@@ -341,7 +341,7 @@ def stored_page() -> str:
         ),
         (
             "reports/00042.json",
-            "What task 42 did. It is written after its part.",
+            "What task 42 did, written after its part. A failed attempt's lies in failures/ instead.",
             (task.Report, task.PartRef, sums.Sums, sums.Group),
         ),
         (
@@ -479,7 +479,7 @@ TREE: dict[str, list[str]] = {
     ],
     "how it flows": ["stages.py", "pipeline.py", "mapping.py", "engines/"],
     "what a task does": ["inference.py", "predictor.py", "screening.py", "staging.py", "measure.py", "models/"],
-    "where things lie": ["keys.py", "storage.py", "blob.py", "formats/"],
+    "where things lie": ["keys.py", "storage.py", "store_errors.py", "blob.py", "formats/"],
     "whose a run is, and where it stands": ["claim.py", "lease.py", "standing.py", "verification.py"],
     "surveys and models": ["survey.py", "ingest/", "photoz/"],
     "for people and programs": [

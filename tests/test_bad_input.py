@@ -409,7 +409,7 @@ def test_a_disk_that_is_full_before_a_run_starts(root: Path, payload: Payload) -
     ended, left = on_disk_of_ours(root, fill, "run", payload())
     assert ended.code == 2
     (line,) = ended.err.splitlines()
-    assert "no space is left in the store; free some, then run the same payload again" in line
+    assert "no space is left in the store; free some, then do the same again" in line
     assert left == ["./filler", *STORED]
 
 

@@ -128,18 +128,41 @@ def test_a_lease_that_cannot_be_read_is_as_good_as_none(bucket: Bucket) -> None:
         pass
 
 
-def test_a_driver_that_looked_long_ago_does_not_take_a_run_that_another_has_had_since(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_a_driver_that_looked_long_ago_does_not_take_a_run_that_others_have_had_since(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:
     put(bucket, until=0.0)
     create = Bucket.create
 
     def create_late(self: Bucket, key: str, data: bytes) -> bool:
         monkeypatch.undo()
-        with hold(bucket, KEYS):  # a whole run passes between this driver's look and its move
-            pass
+        for _ in range(others):  # whole runs pass between this driver's look and its move
+            with hold(bucket, KEYS):
+                pass
         return create(self, key, data)
 
     monkeypatch.setattr(Bucket, "create", create_late)
     with pytest.raises(ClaimedError, match="took this run over just now"):
         Lease(bucket, KEYS).take()
+
+
+def test_a_lease_that_ran_out_is_lost_even_if_its_thread_hangs(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lease, "_renew", lambda self: None)
+    lease = Lease(bucket, KEYS, lifetime_s=0.05)
+    lease.take()
+    time.sleep(0.1)
+    with pytest.raises(LeaseLostError, match="ran out"):
+        lease.check()
+
+
+def test_a_create_whose_answer_was_lost_is_ours(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = Bucket.create
+
+    def create_twice(self: Bucket, key: str, data: bytes) -> bool:
+        create(self, key, data)
+        return create(self, key, data)
+
+    monkeypatch.setattr(Bucket, "create", create_twice)
+    with hold(bucket, KEYS) as lease:
+        lease.check()

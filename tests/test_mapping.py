@@ -66,11 +66,11 @@ def test_every_item_ends_in_one_way(
         lambda event: done.append(event.number) if isinstance(event, Succeeded) else None,
     )
     assert len(set(done)) == len(done) == mapped.succeeded
-    assert mapped.succeeded + len(mapped.failed) + mapped.not_started == items
+    assert mapped.succeeded + len(mapped.failed) + mapped.not_started + mapped.not_tried_again == items
     assert not set(done) & set(mapped.failed)
     assert engine.most_at_once <= min(slots, concurrency or slots)
     if len(mapped.failed) <= tolerated:
-        assert mapped.not_started == 0
+        assert mapped.not_started == mapped.not_tried_again == 0
         ends = {number: steps + steps[-1:] * attempts for number, steps in plan.items()}
         assert set(done) == {number for number in range(items) if any(ends.get(number, [True])[:attempts])}
 
@@ -81,6 +81,7 @@ def test_every_item_ends_in_one_way(
         ({}, 100, 0),
         ({"tolerated_failure_count": 7}, 100, 7),
         ({"tolerated_failure_percentage": 2.5}, 100, 2),
+        ({"tolerated_failure_percentage": 0.57}, 10_000, 57),
         ({"tolerated_failure_percentage": "100"}, 8, 8),
         ({"tolerated_failure_percentage": 50, "tolerated_failure_count": 3}, 100, 3),
         ({"tolerated_failure_percentage": 1, "tolerated_failure_count": 3}, 100, 1),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnx.numpy_helper
@@ -11,7 +12,7 @@ import pytest
 
 from factories import expected_z, make_rows, tiny_model, write_partition
 from skyfan import stages, staging
-from skyfan.errors import ClaimedError, ModelError, PartitionError, SkyfanError, StoreError, SurveyError
+from skyfan.errors import ClaimedError, KeyNameError, ModelError, PartitionError, SkyfanError, StoreError, SurveyError
 from skyfan.keys import RunKeys
 from skyfan.payload import Payload, parse_payload
 from skyfan.predictions import chain_parts, read_part
@@ -240,7 +241,7 @@ def test_a_bad_row_is_in_the_catalogue_with_its_flag(payload: Payload, store: St
 def test_a_bad_partition_fails_its_task_and_the_reason_is_stored(payload: Payload, store: Store, root: Path) -> None:
     (root / "sky" / "25MB" / "3.safetensors").write_bytes(b"not a partition")
     _, summary = run(payload, store)
-    assert summary.problems == ["1 of 4 tasks failed: 2"]
+    assert summary.problems[0].startswith("1 of 4 tasks failed: 2; mend")
     assert "3.safetensors is not a safetensors file" in summary.failures[0].error.message
 
 
@@ -379,7 +380,8 @@ def test_parts_of_unlike_columns_are_not_one_catalogue(payload: Payload, store: 
     write_partition(root / "sky" / "25MB" / "3.safetensors", arrays=rows)
     _, summary = run(payload, store)
     assert not summary.complete
-    assert summary.problems == ["the parts of the tasks 2 have other columns than the others: ra (Float64)"]
+    (problem,) = summary.problems
+    assert problem.startswith("the parts of 1 task have other columns than the others: 2; they differ in ra (Float64)")
 
 
 @pytest.mark.parametrize("length", [1, 60, 200])
@@ -399,3 +401,41 @@ def test_an_empty_model_is_refused(asked: dict[str, Any], store: Store, root: Pa
     (root / "sky" / "empty.onnx").write_bytes(b"")
     with pytest.raises(ModelError, match=r"empty\.onnx: cannot be loaded as ONNX"):
         stages.preview(other(asked, model="empty.onnx"), store)
+
+
+def test_a_task_that_a_twin_has_done_is_not_done_again(payload: Payload, store: Store, bucket: Bucket) -> None:
+    _, summary = run(payload, store)
+    assert summary.complete
+    task = stages.preview(payload, store).tasks[0]
+    before = bucket.get(KEYS.report(0))
+    assert stages.infer(task, store, attempt=2).attempt == 1
+    assert bucket.get(KEYS.report(0)) == before
+    bucket.delete([KEYS.part(0)])
+    assert stages.infer(task, store, attempt=2).attempt == 2
+
+
+def test_a_resumed_run_has_no_verdict_until_it_ends(payload: Payload, store: Store, bucket: Bucket) -> None:
+    run(payload, store)
+    bucket.delete([KEYS.part(0)])
+    stages.initialize(payload, store)
+    assert bucket.get(KEYS.summary) is None
+
+
+def test_a_run_sweeps_up_after_its_own_killed_writers_only(payload: Payload, store: Store, root: Path) -> None:
+    run(payload, store)
+    folder = root / "sky" / "results"
+    left = {"one/reports/00000.json#1": False, "one/field#12": True, "one/two/reports/00000.json#1": True}
+    for name in left:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    stages.initialize(payload, store)
+    assert {name: (folder / name).exists() for name in left} == left
+
+
+def test_no_key_of_a_plan_leaves_the_store(payload: Payload, store: Store, root: Path) -> None:
+    write_partition(root.parent / "secret.safetensors", rows=7)
+    task = stages.preview(payload, store).tasks[0]
+    for key in ("../../secret.safetensors", str(root.parent / "secret.safetensors")):
+        bad = msgspec.structs.replace(task, partitions=(msgspec.structs.replace(task.partitions[0], key=key),))
+        with pytest.raises(KeyNameError):
+            stages.infer(bad, store)

@@ -85,15 +85,15 @@ def add_a_report(folder: Path) -> None:
 
 HARM: dict[Callable[[Path], None], str] = {
     change_a_byte: r"results/one/predictions/part-00001\.parquet: its hash is .*, the report says",
-    truncate: "tasks without a valid report or part: 1",
-    swap: "part-00001|tasks without a valid report or part: 0, 1",
-    swap_with_their_reports: "tasks without a valid report or part: 0, 1",
+    truncate: "of 4 tasks without a valid report or part: 1",
+    swap: "part-00001|of 4 tasks without a valid report or part: 0, 1",
+    swap_with_their_reports: "of 4 tasks without a valid report or part: 0, 1",
     name_other_rows: r"part-00001\.parquet: its 8 rows are not its partitions' 8, each once, in order",
-    delete_part: "tasks without a valid report or part: 1",
-    delete_report: "tasks without a valid report or part: 1",
-    delete_manifest: "there is no manifest",
-    add_a_part: r"objects that belong to no task: results/one/predictions/part-00009\.parquet",
-    add_a_report: r"objects that belong to no task: results/one/reports/00009\.json",
+    delete_part: "of 4 tasks without a valid report or part: 1",
+    delete_report: "of 4 tasks without a valid report or part: 1",
+    delete_manifest: "the run has no task",
+    add_a_part: r"results/one/predictions/part-00009\.parquet: belongs to no task of the run; delete it",
+    add_a_report: r"results/one/reports/00009\.json: belongs to no task of the run; delete it",
 }
 
 

@@ -11,7 +11,7 @@ from skyfan.keys import check_bucket, check_key
 from skyfan.payload import Payload, load_payload, parse_payload
 from skyfan.runs import Run
 from skyfan.stages import Plan
-from skyfan.storage import Store, resolve_store
+from skyfan.storage import open_store
 from skyfan.watching import Watcher, unwatched
 
 PayloadLike = Payload | Mapping[str, Any] | str | Path
@@ -58,7 +58,7 @@ def run(
         See `skyfan.errors`.
     """
     checked, warnings = _payload(payload, overrides)
-    opened = Store(resolve_store(str(store) if store is not None else None))
+    opened = open_store(store)
     starter = choose_engine(engine, checked, workers, opened)
     pipeline.drive(checked, opened, starter, watch, warnings=warnings, overwrite=overwrite)
     return Run(opened, checked.bucket, checked.result_path)
@@ -78,7 +78,7 @@ def plan(payload: PayloadLike, *, store: str | Path | None = None, overwrite: bo
         As `run`, for all that can be known beforehand.
     """
     checked, warnings = _payload(payload, overrides)
-    opened = Store(resolve_store(str(store) if store is not None else None))
+    opened = open_store(store)
     planned = stages.preview(checked, opened, overwrite=overwrite)
     planned.warnings[:0] = warnings
     return planned
@@ -99,7 +99,7 @@ def open_run(name: PayloadLike, *, store: str | Path | None = None) -> Run:
     UnknownRunError
         If there is no such run.
     """
-    opened = Store(resolve_store(str(store) if store is not None else None))
+    opened = open_store(store)
     bucket, result_path = _run_name(name)
     found = Run(opened, bucket, result_path)
     _ = found.payload  # raises if there is none

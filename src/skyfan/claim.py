@@ -1,7 +1,7 @@
 """A result path belongs to the payload that claimed it first."""
 
 from skyfan.errors import ClaimedError
-from skyfan.keys import RunKeys, rank_of
+from skyfan.keys import RunKeys
 from skyfan.payload import Payload, decode_object, differing_keys, parse_payload
 from skyfan.storage import Bucket
 
@@ -58,9 +58,8 @@ def release_claim(bucket: Bucket, keys: RunKeys) -> None:
 
 def release_tasks(bucket: Bucket, keys: RunKeys) -> None:
     """Delete the parts and reports that a run stored, by their names only."""
-    stored = [entry.key for folder in (keys.predictions, keys.reports) for entry in bucket.list(folder)]
-    ranked = ((key, rank_of(key)) for key in stored)
-    bucket.delete([key for key, rank in ranked if rank is not None and key in {keys.part(rank), keys.report(rank)}])
+    folders = (keys.predictions, keys.reports, keys.failures)
+    bucket.delete([entry.key for folder in folders for entry in bucket.list(folder) if keys.owns(entry.key)])
 
 
 def _value(payload: Payload, name: str) -> object:

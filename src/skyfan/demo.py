@@ -1,7 +1,6 @@
 """The whole thing on a small simulated survey: what a newcomer runs first."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,31 +57,30 @@ def prepare(store: str | None) -> Demo:
     folder = Store(url).bucket(BUCKET, create="store").local_path("")
     if folder is None:
         raise InputError(f"store {url}: the demonstration shows its files; expected a folder: name one with --store")
-    demo = Demo(url, folder)
-    demo.payload.write_text(json.dumps(PAYLOAD, indent=2) + "\n")
+    here = Path.cwd()
+    demo = Demo(url, folder.relative_to(here) if folder.is_relative_to(here) else folder)
+    try:
+        demo.payload.write_text(json.dumps(PAYLOAD, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(
+            f"{demo.payload}: cannot be written ({error.strerror}); expected a folder that may be written to: name one "
+            "with --store"
+        ) from error
     return demo
 
 
-def run_demo(demo: Demo, rows: int, *, say: Callable[[str], None], simulated: Progress, watch: Watcher) -> Run:
-    """Simulate, partition and run a small survey.
+def simulate_survey(demo: Demo, rows: int, progress: Progress) -> None:
+    """Simulate the survey of the demonstration."""
+    simulate(demo.survey, rows, SEED, progress=progress)
 
-    Parameters
-    ----------
-    demo : Demo
-        From `prepare`.
-    rows : int
-        Galaxies.
-    say : callable
-        Told the command that each step stands for, before it.
-    simulated : callable
-        Told of the galaxies simulated and their total.
-    watch : Watcher
-        Told of the run's events.
-    """
-    simulating, splitting, running = demo.commands(rows)
-    say(simulating)
-    simulate(demo.survey, rows, SEED, progress=simulated)
-    say(splitting)
-    partition(f"{BUCKET}/{SURVEY}", f"{BUCKET}/{PREFIX}", size=PREFIX, store=demo.store, overwrite=True)
-    say(running)
+
+def split_survey(demo: Demo, progress: Progress) -> None:
+    """Split it into partitions."""
+    partition(
+        f"{BUCKET}/{SURVEY}", f"{BUCKET}/{PREFIX}", size=PREFIX, store=demo.store, overwrite=True, progress=progress
+    )
+
+
+def run_payload(demo: Demo, watch: Watcher) -> Run:
+    """Run the shipped model over it."""
     return run(demo.payload, store=demo.store, watch=watch, overwrite=True)

@@ -10,6 +10,7 @@ MAX_SEGMENT_BYTES = 255  # that of a folder's file system, so that what works on
 INDEX_NAME = "index.json"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNWRITABLE = re.compile(r"(?:[:|]|#\d+)\Z", re.ASCII)
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _RANKED = re.compile(r"(?:part-)?(\d{5,})\.(?:parquet|json)", re.ASCII)
 
@@ -21,7 +22,8 @@ def check_key(text: str, what: str) -> str:
     ------
     KeyNameError
         If the key is empty, absolute or too long, or has a `..`, `.`, empty or too long segment, a backslash or a
-        control character.
+        control character, or an ending that no
+        folder store can hold.
     """
     fault = _fault(text)
     if fault:
@@ -41,6 +43,8 @@ def _fault(text: str) -> str | None:
         "holds a backslash": "\\" in text,
         f"is longer than {MAX_KEY_BYTES} bytes": _bytes(text) > MAX_KEY_BYTES,
         "has an empty, '.' or '..' segment": not {"", ".", ".."}.isdisjoint(text.split("/")),
+        # such files the storage library cannot write, or takes for half-written ones of its own
+        "ends with a colon, a bar, or '#' and a number": _UNWRITABLE.search(text) is not None,
         f"has a name longer than {MAX_SEGMENT_BYTES} bytes": max(map(_bytes, text.split("/"))) > MAX_SEGMENT_BYTES,
     }
     return next((fault for fault, found in faults.items() if found), None)
@@ -127,6 +131,25 @@ class RunKeys:
     @property
     def reports(self) -> str:
         return f"{self.result_path}/reports"
+
+    @property
+    def failures(self) -> str:
+        return f"{self.result_path}/failures"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that a run writes to."""
+        return (self.result_path, self.leases, self.predictions, self.reports, self.failures)
+
+    def failure(self, rank: int) -> str:
+        return f"{self.failures}/{rank:05d}.json"
+
+    def owns(self, key: str) -> bool:
+        """Whether a key is one that this run could have written."""
+        if key in {self.payload, self.manifest, self.combined, self.summary}:
+            return True
+        rank = rank_of(key)
+        return rank is not None and key in {self.part(rank), self.report(rank), self.failure(rank), self.lease(rank)}
 
     def part(self, rank: int) -> str:
         return f"{self.predictions}/part-{rank:05d}.parquet"

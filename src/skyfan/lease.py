@@ -57,8 +57,10 @@ class Lease:
         self._keys = keys
         self._lifetime_s = lifetime_s
         self._generation = 0
+        self._held = False
         self._end = threading.Event()
         self._lost: str | None = None
+        self._until = 0.0
         self._thread = threading.Thread(target=self._renew, name="skyfan-lease", daemon=True)
 
     def take(self) -> None:
@@ -78,10 +80,21 @@ class Lease:
                 f"{self._lifetime_s:.0f} s"
             )
         self._generation = max(numbers, default=0) + 1
-        if not self._bucket.create(self._key, self._record()):
+        mine = self._record()
+        # a create whose answer was lost is made twice, and the second time finds our own
+        taken = self._bucket.create(self._key, mine) or self._bucket.get(self._key) == mine
+        if not taken or self._superseded():
             raise ClaimedError(f"{self._name}: another driver took this run over just now; wait for it")
         self._bucket.delete([self._keys.lease(number) for number in numbers])
+        self._held = True
         self._thread.start()
+
+    def _superseded(self) -> bool:
+        """Whether others drove this run between our look and our move: our number is then an old one; we give way."""
+        if max(_generations(self._bucket, self._keys), default=0) == self._generation:
+            return False
+        self._bucket.delete([self._key])
+        return True
 
     def check(self) -> None:
         """Raise if the lease is no longer ours.
@@ -91,6 +104,8 @@ class Lease:
         LeaseLostError
             If another driver has it, or it could not be renewed in time.
         """
+        if not self._lost and time.time() > self._until:  # by the clock that others judge it by: sleep counts
+            self._lost = "the lease ran out before it could be renewed"
         if self._lost:
             raise LeaseLostError(f"{self._name}: {self._lost}; run the same payload again to go on")
 
@@ -99,13 +114,12 @@ class Lease:
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._lost or not self._generation:
+        if self._lost or not self._held:
             return
         with suppress(StoreError):
             self._bucket.put(self._key, self._record(until=0.0))
 
     def _renew(self) -> None:
-        renewed = time.monotonic()
         while not self._end.wait(self._lifetime_s / 4):
             try:
                 last = max(_generations(self._bucket, self._keys), default=0)
@@ -114,11 +128,11 @@ class Lease:
                     self._lost = f"the lease went to {holder.driver if holder else 'nobody: it was deleted'}"
                     return
                 self._bucket.put(self._key, self._record())
-                renewed = time.monotonic()
-            except StoreError as error:
-                if time.monotonic() - renewed > self._lifetime_s * 0.75:
-                    self._lost = f"the lease could not be renewed ({error})"
-                    return
+            except StoreError:
+                continue  # it may pass; if it does not, `check` sees the lease run out
+            except Exception as error:  # noqa: BLE001  whatever it is, it must end the drive, not only this thread
+                self._lost = f"the lease could not be renewed ({error!r})"
+                return
 
     @property
     def _key(self) -> str:
@@ -130,8 +144,8 @@ class Lease:
 
     def _record(self, until: float | None = None) -> bytes:
         pid = os.getpid()
-        end = time.time() + self._lifetime_s if until is None else until
-        return msgspec.json.encode(Record(end, socket.gethostname(), pid, process_start_ticks(pid), _machine()))
+        self._until = time.time() + self._lifetime_s if until is None else until
+        return msgspec.json.encode(Record(self._until, socket.gethostname(), pid, process_start_ticks(pid), _machine()))
 
 
 @contextmanager
@@ -144,8 +158,8 @@ def hold(bucket: Bucket, keys: RunKeys) -> Iterator[Lease]:
         If another driver is at work.
     """
     lease = Lease(bucket, keys)
-    lease.take()
     try:
+        lease.take()
         yield lease
     finally:
         lease.release()

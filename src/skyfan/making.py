@@ -11,7 +11,7 @@ from skyfan.ingest.opening import SURVEY_SUFFIXES, open_survey, refuse_remote
 from skyfan.ingest.options import ingest_options
 from skyfan.keys import check_bucket, check_key, check_prefix
 from skyfan.partitions import Index
-from skyfan.storage import Store, resolve_store
+from skyfan.storage import Store, open_store
 from skyfan.survey import Progress, parse_size, rows_per_partition, split
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def partition(
         If partitions are there already, or the survey does not say what must be known of it.
     """
     options = ingest_options(**ingest)
-    opened = Store(resolve_store(str(store) if store is not None else None))
+    opened = open_store(store)
     bucket, _, prefix = dest.partition("/")
     check_bucket(bucket, "destination")
     check_prefix(prefix, "destination: the prefix after the bucket")
@@ -203,7 +203,10 @@ def _extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed; install it with: pip install 'skyfan[{name}]'") from error
+        raise InputError(
+            f"{error.name} is not installed; expected skyfan's extra {name!r}: install skyfan with it, as in: "
+            f"pip install '.[{name}]'"
+        ) from error
 
 
 def _survey(source: str | Path, store: Store) -> Path | Blob:
@@ -214,7 +217,9 @@ def _survey(source: str | Path, store: Store) -> Path | Blob:
         return path
     if "://" in text:
         refuse_remote(text)
-    place, name = (Store("s3://"), text.removeprefix("s3://")) if text.startswith("s3://") else (store, text)
+    place, name = (store, text)
+    if text.startswith("s3://"):  # on the store's own server, if it is one
+        place, name = store if store.is_server else Store("s3://"), text.removeprefix("s3://")
     bucket, _, key = name.partition("/")
     try:
         check_bucket(bucket, "source")

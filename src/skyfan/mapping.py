@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from skyfan.engines.base import Engine, Outcome
 from skyfan.payload import Payload
@@ -36,7 +37,8 @@ class Policy:
         if payload.tolerated_failure_count is not None:
             limits.append(payload.tolerated_failure_count)
         if payload.tolerated_failure_percentage is not None:
-            limits.append(math.floor(tasks * payload.tolerated_failure_percentage / 100))
+            share = Fraction(str(payload.tolerated_failure_percentage)) / 100  # exact: 0.57 % of 10,000 are 57
+            limits.append(math.floor(tasks * share))
         return Policy(payload.max_attempts, min(limits, default=0), payload.max_concurrency)
 
     def delay_s(self, attempt: int) -> float:
@@ -83,13 +85,12 @@ class Mapped:
     succeeded: int = 0
     retries: int = 0
     failed: dict[int, TaskError] = field(default_factory=dict)
+    cause: TaskError | None = None
+    """The failure that every other item would have met too, if there was one."""
     not_started: int = 0
     """Items that the map did not come to, since enough had failed."""
-
-    @property
-    def cause(self) -> TaskError | None:
-        """The failure that every other item would have met too, if there was one."""
-        return next((error for error in self.failed.values() if error.ends_run), None)
+    not_tried_again: int = 0
+    """Items whose last attempt failed in a way that can pass, when enough had failed."""
 
 
 def fan_out(
@@ -147,7 +148,7 @@ class _Map:
             for outcome in self._engine.wait(self._patience(slots)):
                 self._under_way -= 1
                 self._settle(outcome)
-        self._result.not_started = len(self._fresh) + len(self._delayed)
+        self._result.not_started, self._result.not_tried_again = len(self._fresh), len(self._delayed)
         return self._result
 
     def _next(self) -> int | None:
@@ -178,4 +179,6 @@ class _Map:
             self._watch(Retrying(number, attempt, delay, error))
         else:
             self._result.failed[number] = error
+            if error.ends_run and self._result.cause is None:
+                self._result.cause = error
             self._watch(Failed(number, attempt, error))

@@ -13,6 +13,7 @@ from skyfan.task import Seconds
 
 _IMPORTED_AT = time.monotonic()
 _MB = 1024 * 1024
+_WAITED_S = [0.0]
 
 
 class Meter:
@@ -23,7 +24,8 @@ class Meter:
     def __init__(self) -> None:
         self.started_at = utc_now()
         self.first_prediction_s: float | None = None
-        """From the start of the process to its first batch predicted; None if it had predicted before."""
+        """From the start of the process to its first batch predicted, without its waiting for work; None if it had
+        predicted before."""
         self._started = time.perf_counter()
         self._phases: dict[str, float] = {}
 
@@ -35,14 +37,19 @@ class Meter:
             yield
         finally:
             self._phases[name] = self._phases.get(name, 0.0) + time.perf_counter() - started
-            if name == "predict" and not Meter._any_prediction:
-                Meter._any_prediction = True
-                self.first_prediction_s = round(process_age_s(), 3)
+        if name == "predict" and not Meter._any_prediction:
+            Meter._any_prediction = True
+            self.first_prediction_s = round(process_age_s() - _WAITED_S[0], 3)
 
     def seconds(self) -> Seconds:
         """Return the phases so far, and the total."""
         phases = {name: round(value, 6) for name, value in self._phases.items()}
         return Seconds(total=round(time.perf_counter() - self._started, 6), **phases)
+
+
+def note_waiting(seconds: float) -> None:
+    """Tell that this process waited for work: that is no part of its start."""
+    _WAITED_S[0] += seconds
 
 
 def utc_now() -> str:

@@ -1,24 +1,27 @@
 """Initialize -> map -> summarize: the only place that says so, for every engine whose map we drive ourselves."""
 
 import time
+from contextlib import suppress
 
 import msgspec
 
 from skyfan import stages
 from skyfan.engines.base import Work
 from skyfan.engines.choosing import OpenEngine
-from skyfan.errors import RunFailedError, RunStoppedError
+from skyfan.errors import RunFailedError, RunStoppedError, SkyfanError
 from skyfan.keys import RunKeys
 from skyfan.lease import Lease, hold
+from skyfan.manifest import decode_manifest
 from skyfan.mapping import Event, Failed, Mapped, Policy, Retrying, Succeeded, fan_out
 from skyfan.measure import utc_now
 from skyfan.payload import Payload
-from skyfan.reports import names_of
+from skyfan.reports import collect, names_of
 from skyfan.stages import Plan
 from skyfan.storage import Store
 from skyfan.summary import Drive, Summary, decode_summary
 from skyfan.task import Task, TaskError, decode_report
-from skyfan.watching import Ended, Planned, TaskDone, TaskGivenUp, TaskRetried, Watcher
+from skyfan.watching import Ended, Planned, TaskDone, TaskGivenUp, TaskRetried, Ticked, Watcher, forgiving
+from skyfan.wording import counted
 
 INFER = "skyfan.stages:infer_work"
 
@@ -62,6 +65,7 @@ def drive(
     """
     started = time.perf_counter()
     started_at = utc_now()
+    watch = forgiving(watch)
     keys = RunKeys(payload.result_path)
     # what cannot run is refused, and what is done is found done, before anything is written
     seen = stages.preview(payload, store, overwrite=overwrite)
@@ -69,36 +73,48 @@ def drive(
     if finished is not None:
         watch(Ended(finished, found_finished=True, warnings=(*(warnings or ()), *seen.warnings)))
         return finished
-    with hold(store.bucket(payload.bucket, create="bucket"), keys) as lease:
-        plan = stages.initialize(payload, store, overwrite=overwrite)
-        plan.warnings[:0] = warnings or []
-        mapped, map_wall_s, rows, workers = _map(plan, store, open_engine, watch, lease)
-        record = Drive(
-            started_at=started_at,
-            run_wall_s=round(time.perf_counter() - started, 3),
-            map_wall_s=round(map_wall_s, 3),
-            workers=workers,
-            tasks=mapped.succeeded,
-            rows=rows,
-            retries=mapped.retries,
-        )
-        lease.check()
-        summary = stages.summarize(payload, plan.tasks, store, record, plan.warnings)
+    try:
+        with hold(store.bucket(payload.bucket, create="bucket"), keys) as lease:
+            plan = stages.initialize(payload, store, overwrite=overwrite)
+            plan.warnings[:0] = warnings or []
+            mapped, map_wall_s, rows, workers = _map(plan, store, open_engine, watch, lease)
+            record = Drive(
+                started_at=started_at,
+                run_wall_s=round(time.perf_counter() - started, 3),
+                map_wall_s=round(map_wall_s, 3),
+                workers=workers,
+                tasks=mapped.succeeded,
+                rows=rows,
+                retries=mapped.retries,
+            )
+            lease.check()
+            summary = stages.summarize(payload, plan.tasks, store, record, plan.warnings)
+    except KeyboardInterrupt:
+        raise RunStoppedError(_where_stopped(payload, store)) from None
     watch(Ended(summary))
-    _raise_if_failed(plan, mapped)
+    if not summary.complete:
+        _raise_if_failed(plan, mapped)
     return summary
 
 
+def _where_stopped(payload: Payload, store: Store) -> str:
+    """Say how far an interrupted run came; a store that does not answer must not hide that it can go on."""
+    done = ""
+    with suppress(SkyfanError):
+        bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
+        data = bucket.get(keys.manifest)
+        tasks = decode_manifest(data, keys.manifest) if data else []
+        done = f" with {len(collect(bucket, keys, tasks).ok)} of {counted(len(tasks), 'task')} done"
+    return f"{payload.run_id}: stopped{done}; nothing of these is lost: run the same payload again to go on"
+
+
 def _finished(plan: Plan, store: Store) -> Summary | None:
-    """Return the summary of a run of which nothing is left to do."""
+    """Return the summary of a run of which nothing is left to do, not even to claim its path again."""
     if plan.pending or plan.surplus:
         return None
-    key = RunKeys(plan.payload.result_path).summary
-    data = store.bucket(plan.payload.bucket).get(key)
-    if data is None:
-        return None
-    summary = decode_summary(data, f"{plan.payload.bucket}/{key}")
-    return summary if summary.complete else None
+    bucket, keys = store.bucket(plan.payload.bucket), RunKeys(plan.payload.result_path)
+    summary = decode_summary(bucket.get(keys.summary))
+    return summary if summary is not None and summary.complete and bucket.head(keys.payload) else None
 
 
 def _map(
@@ -125,29 +141,25 @@ def _map(
                 _record(pending[event.number], store, event)
                 watch(TaskGivenUp(event.number, event.attempts, event.error))
 
-    try:
-        with open_engine(Work(INFER, store.url), len(pending)) as engine:
-            watch(_planned(plan, engine.slots))
-            items = {rank: msgspec.json.encode(task) for rank, task in pending.items()}
-            started = time.perf_counter()
-            mapped = fan_out(engine, items, Policy.of(plan.payload, len(plan.tasks)), on_event, lease.check)
-            return mapped, time.perf_counter() - started, rows, engine.slots
-    except KeyboardInterrupt:
-        done = len(stages.preview(plan.payload, store).done)
-        raise RunStoppedError(
-            f"{plan.payload.run_id}: stopped with {done} of {len(plan.tasks)} tasks done; nothing of these is lost: "
-            "run the same payload again to go on"
-        ) from None
+    def check() -> None:
+        lease.check()
+        watch(Ticked())
+
+    with open_engine(Work(INFER, store.url), len(pending)) as engine:
+        watch(_planned(plan, engine.slots))
+        items = {rank: msgspec.json.encode(task) for rank, task in pending.items()}
+        started = time.perf_counter()
+        mapped = fan_out(engine, items, Policy.of(plan.payload, len(plan.tasks)), on_event, check)
+        return mapped, time.perf_counter() - started, rows, engine.slots
 
 
 def _planned(plan: Plan, workers: int) -> Planned:
-    done = plan.done.values()
     return Planned(
         run=plan.payload.run_id,
         tasks=len(plan.tasks),
         tasks_done=len(plan.done),
         rows=plan.rows,
-        rows_done=sum(report.rows_out for report in done),
+        rows_done=sum(plan.done.values()),
         bytes=plan.size_bytes,
         workers=workers,
         warnings=tuple(plan.warnings),
@@ -155,9 +167,11 @@ def _planned(plan: Plan, workers: int) -> Planned:
 
 
 def _record(task: Task, store: Store, event: Failed) -> None:
-    """Write the report that a worker could not write itself."""
-    if event.error.kind == "WorkerError":
-        stages.record_failure(task, store.bucket(task.bucket), event.attempts, event.error)
+    """Write the report of a task that was given up, if its worker could not."""
+    bucket = store.bucket(task.bucket)
+    report = decode_report(bucket.get(RunKeys(task.result_path).failure(task.rank)))
+    if report is None or report.error != event.error:
+        stages.record_failure(task, bucket, event.attempts, event.error)
 
 
 def _raise_if_failed(plan: Plan, mapped: Mapped) -> None:
@@ -179,4 +193,5 @@ def _what_failed(mapped: Mapped, tolerated: int, cause: TaskError | None) -> str
         return "every task would fail as did"
     several = f"the tasks {names_of(mapped.failed)} failed" if len(mapped.failed) > 1 else "a task failed"
     left = f", and {mapped.not_started} were not started" if mapped.not_started else ""
+    left += f", {mapped.not_tried_again} not tried again" if mapped.not_tried_again else ""
     return f"{several} ({tolerated} tolerated){left}; the first"

@@ -1,14 +1,15 @@
 """Showing a run while it goes on: one live line in a terminal, plain lines elsewhere, JSON lines for machines."""
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 import msgspec
 
-from skyfan.watching import Ended, Planned, RunEvent, TaskDone, TaskGivenUp, TaskRetried, Watcher
+from skyfan.watching import Ended, Planned, RunEvent, TaskDone, TaskGivenUp, TaskRetried, Ticked, Watcher, unwatched
 from skyfan.wording import counted, duration
 
 LINE_EVERY_S = 10.0
@@ -72,13 +73,13 @@ class Tally:
         """Return the line."""
         total = self.rows
         of = f" of {'' if total[1] else 'about '}{total[0]:,}" if total else ""
-        pieces = [f"{self.rows_done:,}{of} rows", f"{self.tasks_done}/{self.tasks} tasks"]
+        # what matters most comes first: a narrow terminal cuts the end off
+        pieces = [f"ETA {duration(self.eta_s)}"] if self.eta_s is not None and self.tasks_done < self.tasks else []
+        pieces += [f"{count} {name}" for count, name in ((self.failed, "failed"), (self.retried, "retried")) if count]
+        pieces.append(f"{self.rows_done:,}{of} rows")
         if self._rows_now:
             pieces.append(f"{self.rows_per_s:,.0f} rows/s")
-        if self.eta_s is not None and self.tasks_done < self.tasks:
-            pieces.append(f"ETA {duration(self.eta_s)}")
-        pieces += [f"{count} {name}" for count, name in ((self.retried, "retried"), (self.failed, "failed")) if count]
-        return ", ".join(pieces)
+        return ", ".join([*pieces, f"{self.tasks_done}/{self.tasks} tasks"])
 
 
 def _notices(event: RunEvent) -> list[str]:
@@ -103,12 +104,19 @@ def watching(*, json_lines: bool, quiet: bool) -> Iterator[Watcher]:
     if json_lines:
         yield JsonLines(sys.stdout)
     elif quiet:
-        yield lambda event: None
-    elif sys.stderr.isatty():
+        yield unwatched
+    elif draws(sys.stderr):
         with live() as watcher:
             yield watcher
-    else:
+    elif sys.stderr is not None:
         yield PlainLines(sys.stderr)
+    else:
+        yield unwatched
+
+
+def draws(out: TextIO | None) -> bool:
+    """Whether an output is a terminal that can draw a line anew."""
+    return out is not None and out.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
 
 
 class JsonLines:
@@ -118,6 +126,8 @@ class JsonLines:
         self._out = out
 
     def __call__(self, event: RunEvent) -> None:
+        if isinstance(event, Ticked):
+            return
         content: dict[str, Any] = {"event": type(event).__name__, **msgspec.to_builtins(event)}
         print(msgspec.json.encode(content).decode(), file=self._out, flush=True)
 
@@ -149,12 +159,13 @@ def live() -> Iterator[Watcher]:
     """Show one line in a terminal that is drawn anew four times a second."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    from rich.table import Column
 
     console = Console(stderr=True)
     bar = Progress(
         SpinnerColumn(),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[line]}"),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[line]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
         transient=True,
         refresh_per_second=4,
@@ -174,9 +185,9 @@ def live() -> Iterator[Watcher]:
 
 
 @contextmanager
-def counting(what: str, *, quiet: bool = False) -> Iterator[Any]:
+def counting(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show how far a job of known length is; yields a function of (done, total)."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not draws(sys.stderr):
         yield lambda done, total: None
         return
     from rich.console import Console

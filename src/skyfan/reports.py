@@ -1,13 +1,14 @@
 """The reports of a run as a whole: which tasks are done, and what else lies beside them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from skyfan.errors import SkyfanError
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter, utc_now
 from skyfan.storage import Bucket
-from skyfan.task import Report, Task, TaskError, decode_report
+from skyfan.task import Report, Task, TaskError, decode_report, describe
+from skyfan.wording import counted
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,69 @@ def collect(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> Collected:
     present = {entry.key for entry in bucket.list(keys.reports)}
     wanted = [task for task in tasks if keys.report(task.rank) in present]
     reports = map(decode_report, bucket.get_many(keys.report(task.rank) for task in wanted))
-    ok: dict[int, Report] = {}
-    failed: dict[int, Report] = {}
-    for task, report in zip(wanted, reports, strict=True):
-        if report is None:
-            continue
-        key = keys.part(task.rank)
-        if (
-            report.answers(task)
-            and report.part is not None
-            and (report.part.key, report.part.bytes) == (key, parts.get(key))
-        ):
-            ok[task.rank] = report
-        elif report.status == "failed" and report.rank == task.rank:
-            failed[task.rank] = report
+    ok = {
+        task.rank: report
+        for task, report in zip(wanted, reports, strict=True)
+        if report is not None and is_done(report, task, keys, parts.get(keys.part(task.rank)))
+    }
+    failed = _failures(bucket, keys, [task for task in tasks if task.rank not in ok])
     expected = {keys.report(task.rank) for task in tasks} | {keys.part(task.rank) for task in tasks}
+    # names that begin with a dot are a file system's own business (.DS_Store, .nfs0001)
+    strange = [key for key in (present | parts.keys()) - expected if not key.rsplit("/", 1)[-1].startswith(".")]
     missing = [task.rank for task in tasks if task.rank not in ok and task.rank not in failed]
-    return Collected(ok, failed, missing, sorted((present | parts.keys()) - expected))
+    return Collected(ok, failed, missing, sorted(strange))
+
+
+def is_done(report: Report, task: Task, keys: RunKeys, part_bytes: int | None) -> bool:
+    """Whether a report says that a task is done, and its part has the size that it says; None is no part."""
+    part = report.part
+    return report.answers(task) and part is not None and (part.key, part.bytes) == (keys.part(task.rank), part_bytes)
+
+
+def _failures(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> dict[int, Report]:
+    present = {entry.key for entry in bucket.list(keys.failures)}
+    wanted = [task for task in tasks if keys.failure(task.rank) in present]
+    reports = map(decode_report, bucket.get_many(keys.failure(task.rank) for task in wanted))
+    return {
+        task.rank: report
+        for task, report in zip(wanted, reports, strict=True)
+        if report is not None and report.status == "failed" and report.rank == task.rank
+    }
+
+
+def problems_of(tasks: Sequence[Task], found: Collected) -> list[str]:
+    """Say why a run is not complete, each with what to do; nothing if it is. The only place that judges this."""
+    problems = [] if tasks else ["the run has no task: it was interrupted before it had a plan; run the payload again"]
+    if found.failed:
+        problems.append(
+            f"{len(found.failed)} of {counted(len(tasks), 'task')} failed: {names_of(found.failed)}; mend what their "
+            "messages say and run the payload again"
+        )
+    if found.missing:
+        problems.append(
+            f"{len(found.missing)} of {counted(len(tasks), 'task')} without a valid report or part: "
+            f"{names_of(found.missing)}; run the payload again: it does only these"
+        )
+    problems += _unlike_columns(found)
+    if found.surplus:
+        first = found.surplus[0]
+        more = f" and {len(found.surplus) - 1} more" if len(found.surplus) > 1 else ""
+        problems.append(f"{first}{more}: belongs to no task of the run; delete it")
+    return problems
+
+
+def _unlike_columns(found: Collected) -> list[str]:
+    """Say which parts have other columns than most: they are then not one catalogue."""
+    kinds = Counter(tuple(report.columns.items()) for report in found.ok.values())
+    if len(kinds) < 2:
+        return []
+    usual = kinds.most_common(1)[0][0]
+    others = [rank for rank, report in found.ok.items() if tuple(report.columns.items()) != usual]
+    sets = [frozenset(kind) for kind in kinds]
+    differing = frozenset[tuple[str, str]]().union(*sets) - sets[0].intersection(*sets[1:])
+    named = ", ".join(sorted(f"{name} ({kind})" for name, kind in differing)) or "their order"
+    said = f"the parts of {counted(len(others), 'task')} have other columns than the others: {names_of(others)}"
+    return [f"{said}; they differ in {named}: give all partitions the same tensors and run with --overwrite"]
 
 
 def failed_report(task: Task, attempt: int, error: Exception | TaskError, meter: Meter) -> Report:
@@ -63,16 +110,6 @@ def failed_report(task: Task, attempt: int, error: Exception | TaskError, meter:
         ended_at=utc_now(),
         error=error if isinstance(error, TaskError) else describe(error),
     )
-
-
-def describe(error: Exception) -> TaskError:
-    """Say of any error what it was and whether trying again can help."""
-    if isinstance(error, SkyfanError):
-        return TaskError(type(error).__name__, str(error), error.may_pass, error.ends_run, error.exit_code)
-    if isinstance(error, MemoryError):
-        advice = "give the machine more memory, or use fewer workers, a smaller batch_size or smaller partitions"
-        return TaskError("MemoryError", f"the worker ran out of memory; {advice}", may_pass=True)
-    return TaskError(type(error).__name__, f"{type(error).__name__}: {error}", may_pass=False)
 
 
 def names_of(ranks: Iterable[int], limit: int = 10) -> str:

@@ -75,8 +75,7 @@ class Run:
     @property
     def summary(self) -> Summary | None:
         """The verdict of the last drive that came to its end; None if none did."""
-        data = self._bucket.get(self._keys.summary)
-        return decode_summary(data, f"{self._bucket.name}/{self._keys.summary}") if data else None
+        return decode_summary(self._bucket.get(self._keys.summary))
 
     def status(self) -> Standing:
         """Say where the run stands, from the store alone."""

@@ -14,7 +14,7 @@ from skyfan.manifest import decode_manifest, encode_manifest, plan, refresh, sel
 from skyfan.measure import Meter
 from skyfan.partitions import PartitionRef, decode_index, open_partition
 from skyfan.payload import Payload
-from skyfan.reports import collect, failed_report
+from skyfan.reports import collect, failed_report, is_done
 from skyfan.staging import inspect_model, resolve_model
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Drive, Summary, encode_combined, judge
@@ -27,8 +27,8 @@ class Plan:
 
     payload: Payload
     tasks: list[Task]
-    done: dict[int, Report]
-    """By rank: tasks with a valid report and its part."""
+    done: dict[int, int]
+    """Rank -> rows of the tasks with a valid report and its part."""
     surplus: list[str]
     """Keys among the run's parts and reports that no task explains."""
     warnings: list[str]
@@ -107,8 +107,11 @@ def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Pl
     bucket = store.bucket(payload.bucket, create="bucket")
     if overwrite:
         release_claim(bucket, keys)
-    bucket.sweep(payload.result_path)
+    for folder in keys.folders:
+        bucket.sweep(folder, keys.owns)
     claim(bucket, keys, payload)
+    if result.pending:
+        bucket.delete([keys.summary, keys.combined])  # a verdict on what the run no longer is
     manifest, before = encode_manifest(result.tasks), bucket.get(keys.manifest)
     if before is not None and not result.done:
         release_tasks(bucket, keys)  # reports of failures, of tasks that the new plan may not have
@@ -120,7 +123,8 @@ def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Pl
 def infer(task: Task, store: Store, attempt: int = 1) -> Report:
     """Do one task: read its partitions, predict every row, write the part, and the report after it.
 
-    An attempt that fails writes a report that says why, and raises.
+    A task that is done is not done again. An attempt that fails writes a report that says why, beside those of tasks
+    that are done, and raises.
 
     Raises
     ------
@@ -130,13 +134,18 @@ def infer(task: Task, store: Store, attempt: int = 1) -> Report:
         If the model or the store fail.
     """
     meter = Meter()
-    bucket = store.bucket(task.bucket)
+    bucket, keys = store.bucket(task.bucket), RunKeys(task.result_path)
     try:
+        earlier = decode_report(bucket.get(keys.report(task.rank)))
+        if earlier is not None:  # an attempt whose answer was lost, or a twin: its work stands
+            part = bucket.head(keys.part(task.rank))
+            if part is not None and is_done(earlier, task, keys, part.bytes):
+                return earlier
         report = predict_task(task, store.bucket(task.data_bucket), bucket, attempt, meter)
+        bucket.put(keys.report(task.rank), report.encode())
     except Exception as error:
         record_failure(task, bucket, attempt, error, meter)
         raise
-    bucket.put(RunKeys(task.result_path).report(task.rank), report.encode())
     return report
 
 
@@ -149,15 +158,10 @@ def infer_work(store_url: str) -> Callable[[bytes, int], bytes]:
 def record_failure(
     task: Task, bucket: Bucket, attempt: int, error: Exception | TaskError, meter: Meter | None = None
 ) -> None:
-    """Write the report of a failed attempt, unless another attempt did the task meanwhile.
-
-    A store that does not take it must not hide why the task failed.
-    """
-    key = RunKeys(task.result_path).report(task.rank)
+    """Write the report of a failed attempt; a store that does not take it must not hide why the task failed."""
+    report = failed_report(task, attempt, error, meter or Meter())
     with suppress(StoreError):
-        earlier = decode_report(bucket.get(key))
-        if earlier is None or not earlier.answers(task):
-            bucket.put(key, failed_report(task, attempt, error, meter or Meter()).encode())
+        bucket.put(RunKeys(task.result_path).failure(task.rank), report.encode())
 
 
 def summarize(payload: Payload, tasks: Sequence[Task], store: Store, drive: Drive, warnings: Sequence[str]) -> Summary:
@@ -207,10 +211,13 @@ def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket)
     found = collect(bucket, keys, tasks)
     if not found.ok:
         return None
+    done = {rank: report.rows_out for rank, report in found.ok.items()}
     try:
         partitions, warnings = _select(payload, data_bucket)
     except SurveyError as error:
-        partitions, warnings = [], [str(error)]
+        return Plan(
+            payload, tasks, done, found.surplus, [f"since this run was planned its partitions changed: {error}"]
+        )
     before = {partition.key: partition.bytes for task in tasks for partition in task.partitions}
     after = {partition.key: partition.bytes for partition in partitions}
     if before != after:
@@ -220,4 +227,4 @@ def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket)
             f"since this run was planned, {new} partitions came, {gone} went and {other} changed in size; it keeps to "
             "its plan, but for changed ones that it has not done: --overwrite, or another result_path, plans anew"
         )
-    return Plan(payload, refresh(tasks, partitions, found.ok.keys()), found.ok, found.surplus, warnings)
+    return Plan(payload, refresh(tasks, partitions, done.keys()), done, found.surplus, warnings)

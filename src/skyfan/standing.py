@@ -9,7 +9,7 @@ from msgspec import Struct
 from skyfan.keys import RunKeys
 from skyfan.lease import read_lease
 from skyfan.payload import Payload
-from skyfan.reports import collect
+from skyfan.reports import collect, problems_of
 from skyfan.storage import Bucket
 from skyfan.summary import decode_summary
 from skyfan.task import Task
@@ -44,8 +44,7 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
     lease = read_lease(bucket, keys)
     alive = lease is not None and not lease.lapsed()
     found = collect(bucket, keys, tasks)
-    data = bucket.get(keys.summary)
-    summary = decode_summary(data, f"{bucket.name}/{keys.summary}") if data else None
+    summary = decode_summary(bucket.get(keys.summary))
     all_ok = bool(tasks) and len(found.ok) == len(tasks) and not found.surplus
     state: State
     if alive:
@@ -55,7 +54,6 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
     else:
         state = "complete" if summary.complete and all_ok else "incomplete"
     expected = [task.rows for task in tasks]
-    surplus = [f"{key}: belongs to no task of the run; delete it" for key in found.surplus]
     failures = [f"task {rank}: {report.error.message}" for rank, report in sorted(found.failed.items()) if report.error]
     return Standing(
         run=payload.run_id,
@@ -66,5 +64,5 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
         tasks_failed=len(found.failed),
         rows=None if not expected or None in expected else sum(rows for rows in expected if rows is not None),
         rows_done=sum(report.rows_out for report in found.ok.values()),
-        problems=(surplus + failures)[:10] + (summary.problems if summary and not alive else []),
+        problems=[*([] if alive else problems_of(tasks, found)), *failures[:10]],
     )

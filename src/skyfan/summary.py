@@ -1,5 +1,6 @@
 """The verdict on a run: complete or not, and every figure, each named for what it is."""
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,12 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from skyfan.errors import StoreError
 from skyfan.measure import utc_now
 from skyfan.payload import Payload
 from skyfan.photoz.science import Science, scores
 from skyfan.photoz.sums import Sums, add
-from skyfan.reports import Collected, names_of
+from skyfan.reports import Collected, problems_of
 from skyfan.task import ModelRef, Report, Seconds, Task, TaskError
 
 MAX_LISTED = 100
@@ -25,7 +25,7 @@ class Drive(Struct, frozen=True, kw_only=True):
 
     started_at: str
     run_wall_s: float
-    """From the driver's start until it asked for the summary."""
+    """From the driver's start until it asked for the summary; the start of its process is not in it."""
     map_wall_s: float
     """From the first task handed to a worker to the last one's end."""
     workers: int = 0
@@ -87,9 +87,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     rows_per_s_map_wall: float
     """Rows of the last drive / its map's wall clock."""
     rows_per_s_workers_sum: float
-    """Sum over workers of their rows / their busy seconds, over all drives: what they would reach if never idle."""
+    """Rows / seconds of work over all tasks, times the last drive's workers: what they would reach if never idle."""
     worker_seconds: Seconds
-    """Summed over all tasks: seconds of work, not of waiting."""
+    """Summed over the tasks that are done: seconds of work, not of waiting, nor of attempts that failed."""
     task_seconds: Spread
     worker_peak_memory_mb: Spread
     first_prediction_s: Spread
@@ -109,25 +109,21 @@ class Summary(Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
-def decode_summary(data: bytes, name: str) -> Summary:
-    """Decode a summary.
-
-    Raises
-    ------
-    StoreError
-        If it is not one.
-    """
+def decode_summary(data: bytes | None) -> Summary | None:
+    """Decode a summary; None for one that is absent, damaged or of another version: the next drive writes it anew."""
+    if data is None:
+        return None
     try:
         return msgspec.json.decode(data, type=Summary)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise StoreError(f"{name}: not a summary ({error}); run the payload again to write it anew") from error
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def judge(payload: Payload, tasks: Sequence[Task], found: Collected, drive: Drive, warnings: Sequence[str]) -> Summary:
     """Add up the reports of a run and say whether it is complete."""
     reports = list(found.ok.values())
     expected = [task.rows for task in tasks]
-    problems = _problems(tasks, found)
+    problems = problems_of(tasks, found)
     sums = [report.science for _, report in sorted(found.ok.items()) if report.science]
     science_sums = add(*sums) if sums else None
     return Summary(
@@ -151,7 +147,7 @@ def judge(payload: Payload, tasks: Sequence[Task], found: Collected, drive: Driv
         surplus=found.surplus[:MAX_LISTED],
         drive=drive,
         rows_per_s_map_wall=round(drive.rows / drive.map_wall_s, 1) if drive.map_wall_s > 0 else 0.0,
-        rows_per_s_workers_sum=_workers_sum(reports),
+        rows_per_s_workers_sum=_workers_sum(reports, drive.workers),
         worker_seconds=_added(reports),
         task_seconds=_spread(report.seconds.total for report in reports),
         worker_peak_memory_mb=_spread(report.peak_memory_mb for report in reports),
@@ -164,33 +160,6 @@ def judge(payload: Payload, tasks: Sequence[Task], found: Collected, drive: Driv
     )
 
 
-def _problems(tasks: Sequence[Task], found: Collected) -> list[str]:
-    problems = [] if tasks else ["there is no task"]
-    if found.failed:
-        problems.append(f"{len(found.failed)} of {len(tasks)} tasks failed: {names_of(found.failed)}")
-    if found.missing:
-        problems.append(
-            f"{len(found.missing)} of {len(tasks)} tasks have no valid report or part: {names_of(found.missing)}"
-        )
-    kinds = Counter(tuple(report.columns.items()) for report in found.ok.values())
-    if len(kinds) > 1:
-        usual = kinds.most_common(1)[0][0]
-        others = [rank for rank, report in found.ok.items() if tuple(report.columns.items()) != usual]
-        problems.append(
-            f"the parts of the tasks {names_of(others)} have other columns than the others: {_unlike(kinds)}"
-        )
-    if found.surplus:
-        problems.append(f"{len(found.surplus)} objects belong to no task, the first {found.surplus[0]}")
-    return problems
-
-
-def _unlike(kinds: Iterable[tuple[tuple[str, str], ...]]) -> str:
-    """Name the columns that some kinds of parts have and others have not."""
-    sets = [frozenset(kind) for kind in kinds]
-    differing = frozenset[tuple[str, str]]().union(*sets) - sets[0].intersection(*sets[1:])
-    return ", ".join(sorted(f"{name} ({kind})" for name, kind in differing)) or "their order"
-
-
 def _failures(found: Collected) -> list[Failure]:
     unknown = TaskError("unknown", "the report says nothing", may_pass=False)
     return [
@@ -199,13 +168,9 @@ def _failures(found: Collected) -> list[Failure]:
     ]
 
 
-def _workers_sum(reports: Iterable[Report]) -> float:
-    rows: dict[str, int] = defaultdict(int)
-    busy: dict[str, float] = defaultdict(float)
-    for report in reports:
-        rows[report.worker] += report.rows_out
-        busy[report.worker] += report.seconds.total
-    return round(sum(rows[worker] / busy[worker] for worker in rows if busy[worker] > 0), 1)
+def _workers_sum(reports: Sequence[Report], workers: int) -> float:
+    busy = sum(report.seconds.total for report in reports)
+    return round(workers * sum(report.rows_out for report in reports) / busy, 1) if busy > 0 else 0.0
 
 
 def _added(reports: Iterable[Report]) -> Seconds:
@@ -219,7 +184,7 @@ def _spread(values: Iterable[float]) -> Spread:
     ordered = sorted(values)
     if not ordered:
         return Spread()
-    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
     return Spread(*(round(value, 3) for value in (ordered[0], statistics.median(ordered), p95, ordered[-1])))
 
 

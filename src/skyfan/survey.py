@@ -139,20 +139,33 @@ def _native(name: str, values: NDArray[Any], where: str) -> NDArray[Any]:
 
 def _clear(bucket: Bucket, prefix: str, overwrite: bool, survey: Partition) -> None:
     """Make room; from the first deletion on, an index says that the partitions are not complete."""
-    bucket.sweep(prefix)
-    old = [key for key in _directly_in(bucket, prefix) if key.endswith(SUFFIXES) or key == index_of(prefix)]
-    if old and not overwrite:
+    where = f"{bucket.where}/{prefix}"
+    there = [key for key in _directly_in(bucket, prefix) if key.endswith(SUFFIXES) or key == index_of(prefix)]
+    if there and not overwrite:
         raise SurveyError(
-            f"{bucket.where}/{prefix}: holds {len(old)} partitions or an index already; expected an empty folder: "
-            "choose another, or --overwrite"
+            f"{where}: holds {len(there)} partitions or an index already; expected an empty folder: choose another, or "
+            "--overwrite (overwrite=True) if 'skyfan partition' wrote them"
         )
-    if any(_is_survey(survey.blob, bucket, key) for key in old):
+    foreign = [key for key in there if not _ours(prefix, key) or index_of(prefix) not in there]
+    if foreign:
         raise SurveyError(
-            f"{survey.name}: lies in {bucket.where}/{prefix}, which is to be overwritten; expected another folder: "
-            "choose one, or move the survey"
+            f"{where}: holds {len(foreign)} files that 'skyfan partition' did not write, the first {foreign[0]}; "
+            "expected only its own, with their index, to overwrite: choose another folder"
         )
+    if any(_is_survey(survey.blob, bucket, key) for key in there):
+        raise SurveyError(
+            f"{survey.name}: lies in {where}, which is to be overwritten; expected another folder: choose one, or move "
+            "the survey"
+        )
+    bucket.sweep(prefix, lambda key: _ours(prefix, key))
     bucket.put(index_of(prefix), Index(1, survey.rows, False, ()).encode())
-    bucket.delete([key for key in old if key != index_of(prefix)])
+    bucket.delete([key for key in there if key != index_of(prefix)])
+
+
+def _ours(prefix: str, key: str) -> bool:
+    """Whether a key is one that `split` writes."""
+    stem = key.removeprefix(f"{prefix}/").removesuffix(SUFFIX)
+    return key == index_of(prefix) or (stem.isdecimal() and key == partition_of(prefix, int(stem), SUFFIX))
 
 
 def _directly_in(bucket: Bucket, prefix: str) -> dict[str, int]:

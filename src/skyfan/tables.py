@@ -26,7 +26,9 @@ def show(title: str, rows: Rows) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    console = Console(
+        highlight=False, markup=False, width=None if sys.stdout is not None and sys.stdout.isatty() else PIPED_WIDTH
+    )
     with console.capture() as captured:
         console.print(table)
     click.secho(title, bold=True)
@@ -52,12 +54,13 @@ def summary_rows(summary: Summary, where: str) -> Rows:
         ("model", f"{summary.model.name}, sha256 {summary.model.sha256[:12]}" if summary.model else "none"),
         (
             "wall clock",
-            f"{drive.run_wall_s:.1f} s in all, {drive.map_wall_s:.1f} s the map, {counted(drive.workers, 'worker')}",
+            f"{drive.run_wall_s:.1f} s, of which {drive.map_wall_s:.1f} s the map, {counted(drive.workers, 'worker')}",
         ),
         ("rows/s", _rates(summary)),
         ("task", f"{_spread(summary.task_seconds)} s"),
         ("worker memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
-        ("catalogue", f"{where}, {size(summary.bytes_out)}"),
+        ("catalogue", size(summary.bytes_out)),
+        ("lies in", where if summary.tasks_ok else ""),
         *(science_rows(summary.science) if summary.science else []),
     ]
     return [row for row in rows if row[1]]

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, field
 
-from skyfan.errors import StoreError
+from skyfan.errors import SkyfanError, StoreError
 from skyfan.partitions import PartitionRef
 from skyfan.photoz.sums import Sums
 
@@ -80,7 +80,11 @@ class TaskError(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What a task did. A report with status ok is written after its part: it is the task's commit mark."""
+    """What a task did.
+
+    That of a task done is written after its part, and is its commit mark. That of a failed attempt has a name of its
+    own, so that it never takes the place of the other.
+    """
 
     schema: int = 1
     rank: int
@@ -105,7 +109,7 @@ class Report(Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     seconds: Seconds = Seconds()
     first_prediction_s: float | None = None
-    """From the start of the worker process to its first batch predicted; None in a worker that was warm."""
+    """From the start of the worker process to its first batch predicted, waiting left out; None in a warm worker."""
     peak_memory_mb: float = 0.0
     """Largest resident set of the worker process up to the end of the task, MiB."""
     started_at: str = ""
@@ -131,6 +135,16 @@ class Report(Struct, frozen=True, kw_only=True):
             and self.rows_in == self.rows_out == self.part.rows
             and task.rows in (None, self.rows_out)
         )
+
+
+def describe(error: Exception) -> TaskError:
+    """Say of any error what it was and whether trying again can help."""
+    if isinstance(error, SkyfanError):
+        return TaskError(type(error).__name__, str(error), error.may_pass, error.ends_run, error.exit_code)
+    if isinstance(error, MemoryError):
+        advice = "give the machine more memory, or use fewer workers, a smaller batch_size or smaller partitions"
+        return TaskError("MemoryError", f"the worker ran out of memory; {advice}", may_pass=True)
+    return TaskError(type(error).__name__, f"{type(error).__name__}: {error}", may_pass=False)
 
 
 def decode_task(data: bytes) -> Task:

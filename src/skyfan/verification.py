@@ -11,7 +11,7 @@ from skyfan.errors import PartitionError
 from skyfan.keys import RunKeys
 from skyfan.payload import Payload
 from skyfan.predictions import read_part
-from skyfan.reports import collect, names_of
+from skyfan.reports import collect, problems_of
 from skyfan.storage import Bucket
 from skyfan.task import Report, Task
 
@@ -38,13 +38,7 @@ class Verification(Struct, frozen=True, kw_only=True):
 def verify_run(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys) -> Verification:
     """Read every part of a run's manifest again and hold it against its report."""
     found = collect(bucket, keys, tasks)
-    problems = [] if tasks else ["there is no manifest: the run was interrupted before it had a plan"]
-    if found.failed:
-        problems.append(f"tasks that failed: {names_of(found.failed)}")
-    if found.missing:
-        problems.append(f"tasks without a valid report or part: {names_of(found.missing)}")
-    if found.surplus:
-        problems.append(f"objects that belong to no task: {', '.join(found.surplus[:10])}")
+    problems = problems_of(tasks, found)
     with ThreadPoolExecutor(READERS) as pool:
         faults = list(pool.map(lambda report: _fault(report, bucket), found.ok.values()))
     proven = [report for report, fault in zip(found.ok.values(), faults, strict=True) if fault is None]

@@ -59,7 +59,12 @@ class Ended:
     """What this drive has to say all the same."""
 
 
-RunEvent = Planned | TaskDone | TaskRetried | TaskGivenUp | Ended
+@dataclass(frozen=True)
+class Ticked:
+    """A second or less has passed: a clock that is shown can be shown anew."""
+
+
+RunEvent = Planned | TaskDone | TaskRetried | TaskGivenUp | Ticked | Ended
 
 
 class Watcher(Protocol):
@@ -70,3 +75,18 @@ class Watcher(Protocol):
 
 def unwatched(event: RunEvent) -> None:
     """Watch a run without saying anything."""
+
+
+def forgiving(watch: Watcher) -> Watcher:
+    """Watch with a watcher whose output may go away (a closed pipe, a full disk): the run goes on without it."""
+    broken = False
+
+    def guarded(event: RunEvent) -> None:
+        nonlocal broken
+        if not broken:
+            try:
+                watch(event)
+            except OSError:
+                broken = True
+
+    return guarded

@@ -56,6 +56,23 @@ def test_what_cannot_pass_is_not_tried_again(open_engine: Open, step: str, kind:
     assert not any(isinstance(event, Retrying) for event in events)
 
 
+def test_a_worker_that_dies_idle_is_no_items_failure(open_engine: Open) -> None:
+    engine = open_engine({})
+    for worker in psutil.Process().children():
+        worker.kill()
+        worker.wait()
+    mapped, _ = run(engine, 4, Policy(max_attempts=1))
+    assert mapped.succeeded == 4
+
+
+def test_a_large_item_does_not_wait_for_a_worker_that_is_still_loading(open_engine: Open) -> None:
+    engine = open_engine({}, workers=1)
+    started = time.monotonic()
+    engine.submit(0, 1, b"x" * 500_000)
+    assert time.monotonic() - started < 0.1
+    assert engine.wait(60)[0].error is None
+
+
 def test_a_worker_that_ran_out_of_memory_is_replaced(open_engine: Open) -> None:
     mapped, events = run(open_engine({1: ["memory", "ok"]}, workers=1), 3)
     pids = [result["pid"] for _, result in sorted(results(events).items())]

@@ -37,7 +37,7 @@ uses = {
     "put large": lambda: bucket.put("c/e", [bytes(6_000_000)]),
     "create": lambda: bucket.create("e/f", bytes(100_000)),
     "delete": lambda: bucket.delete(["there"]),
-    "sweep": lambda: bucket.sweep("left"),
+    "sweep": lambda: bucket.sweep("left", lambda key: True),
     "new bucket": lambda: Store(str(root)).bucket("new", create="bucket"),
 }
 said = {}
@@ -80,7 +80,7 @@ def test_a_full_disk_takes_nothing_rather_than_a_part_of_it(tmp_path: Path) -> N
     full = {name: said[name] for name in ("put", "put pieces", "put large", "create")}
     assert {kind for kind, _, _ in full.values()} == {"StoreFullError"}
     assert {code for _, _, code in full.values()} == {2}
-    assert all("no space is left in the store; free some, then run" in text for _, text, _ in full.values())
+    assert all("no space is left in the store; free some, then do" in text for _, text, _ in full.values())
     assert files == []
 
 

@@ -18,13 +18,21 @@ def demo(rows: int, store: str | None) -> None:
     \b
     Example:  skyfan demo
     """
-    from skyfan.demo import prepare, run_demo
-    from skyfan.progress import counting, watching
+    from skyfan.demo import prepare, run_payload, simulate_survey, split_survey
+    from skyfan.progress import counting, draws, watching
     from skyfan.tables import show, summary_rows, verification_rows
 
     demonstration = prepare(store)
-    with counting("simulate") as simulated, watching(json_lines=False, quiet=not sys.stderr.isatty()) as watch:
-        run = run_demo(demonstration, rows, say=lambda text: click.echo(f"$ {text}"), simulated=simulated, watch=watch)
+    simulating, splitting, running = demonstration.commands(rows)
+    click.echo(f"$ {simulating}")
+    with counting("simulate") as progress:
+        simulate_survey(demonstration, rows, progress)
+    click.echo(f"$ {splitting}")
+    with counting("partition") as progress:
+        split_survey(demonstration, progress)
+    click.echo(f"$ {running}")
+    with watching(json_lines=False, quiet=not draws(sys.stderr)) as watch:
+        run = run_payload(demonstration, watch)
     click.echo()
     summary = run.summary
     if summary is not None:

@@ -1,6 +1,7 @@
 """The `skyfan` command and what all its commands share: lazy loading, options, and how an error ends."""
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ COMMANDS = {
 """Command -> the module that has it, in the order of a user's day."""
 
 INTERRUPTED = 130
+CLOSED_PIPE = 141
 
 
 class LazyGroup(click.Group):
@@ -56,23 +58,25 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; every error that skyfan raises on purpose ends as one line and its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         cli(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.Abort:
         _end("interrupted", INTERRUPTED)
     except KeyboardInterrupt:
         _end("interrupted", INTERRUPTED)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        usage = error.ctx.get_usage() + "\n" if isinstance(error, click.UsageError) and error.ctx else ""
+        _end(f"{error.format_message()} {usage}".strip(), 2)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except SkyfanError as error:
         _end(str(error), error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    except OSError as error:  # what is printed has nowhere to go; what a command does has its own errors
+        _end_unheard(error)
     sys.exit(0)
 
 
@@ -94,8 +98,16 @@ def json_option(function: F) -> F:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Treat SIGTERM, as a batch system sends it, like Ctrl-C."""
+    """Treat SIGTERM, as a batch system sends it, and a terminal that goes away like Ctrl-C."""
     raise KeyboardInterrupt
+
+
+def _end_unheard(error: OSError) -> NoReturn:
+    """End where the output went away: quietly for a closed pipe (`| head`), as the shell's own tools do."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the interpreter flushes it once more at its end
+    if isinstance(error, BrokenPipeError):
+        sys.exit(CLOSED_PIPE)
+    _end(f"what there is to say cannot be written ({error.strerror}); expected room and permission at the output", 1)
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -65,11 +65,9 @@ def run(
             payload, store=store, engine=engine, workers=workers, watch=watch, overwrite=overwrite, **overrides
         )
     summary = done.summary
-    if summary is None:
-        return
-    if not json_lines:
+    if summary is not None and not json_lines:
         show(done.id, summary_rows(summary, done.where))
-    if not summary.complete:
+    if summary is None or not summary.complete:
         sys.exit(INCOMPLETE)
 
 
@@ -83,7 +81,7 @@ def status(name: str, store: str | None, json_lines: bool) -> None:
     RUN is a payload file or <bucket>/<result_path>.
 
     \b
-    Example:  skyfan status results/survey-1
+    Example:  skyfan status sky/results/first
     """
     import skyfan
     from skyfan.tables import standing_rows
@@ -104,7 +102,7 @@ def verify(name: str, store: str | None, json_lines: bool) -> None:
     RUN is a payload file or <bucket>/<result_path>.
 
     \b
-    Example:  skyfan verify results/survey-1
+    Example:  skyfan verify sky/results/first
     """
     import skyfan
     from skyfan.tables import verification_rows

@@ -1,5 +1,6 @@
 """Worker processes on this machine. One that dies, or takes too long, fails its own item and is replaced."""
 
+import fcntl
 import os
 import selectors
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Self
@@ -16,9 +18,11 @@ import msgspec
 from skyfan.engines.base import Outcome, Work
 from skyfan.engines.frames import read_frame, write_frame
 from skyfan.engines.worker import OK
+from skyfan.errors import WorkerError
 from skyfan.task import TaskError
 
 _LAST_WORDS_BYTES = 2000
+_PIPE_BYTES = 1 << 20
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -41,7 +45,8 @@ class _Worker:
     watched: bool = False
 
     def end(self) -> None:
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # its own group: what it started goes with it
         self.process.wait()
         os.close(self.to_worker)
         os.close(self.from_worker)
@@ -77,7 +82,7 @@ class LocalEngine:
         try:
             for _ in range(workers):
                 self._idle.append(self._start())
-        except OSError:
+        except BaseException:
             self.close()
             raise
 
@@ -87,10 +92,10 @@ class LocalEngine:
 
     def submit(self, number: int, attempt: int, item: bytes) -> None:
         worker = self._idle.pop()
+        if not worker.watched or worker.process.poll() is not None:  # it died idle: that is not this item's doing
+            worker = self._replaced(worker)
         worker.number, worker.deadline = number, time.monotonic() + self._timeout_s
         self._busy.append(worker)
-        if not worker.watched:
-            self._watch(worker)
         try:
             write_frame(worker.to_worker, number, attempt, item)
         except BrokenPipeError:
@@ -107,7 +112,7 @@ class LocalEngine:
                 if key.data in self._busy:
                     outcomes.append(self._take(key.data))
                 else:
-                    self._unwatch(key.data)  # it died idle; the next item handed to it finds that out
+                    self._unwatch(key.data)  # it died idle; `submit` replaces it
             outcomes += self._expire()
             if time.monotonic() >= until:
                 break
@@ -131,9 +136,27 @@ class LocalEngine:
         self._selector.close()
 
     def _start(self) -> _Worker:
-        incoming, to_worker = os.pipe()
-        from_worker, outgoing = os.pipe()
-        words = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the worker)
+        try:
+            with ExitStack() as undo:
+                worker = self._spawn(undo)
+                undo.pop_all()
+        except OSError as error:
+            raise WorkerError(
+                f"a worker process cannot be started ({error.strerror}); expected room for {self._slots}: use fewer "
+                "--workers, or raise the limits of open files and processes (ulimit -n, ulimit -u)"
+            ) from error
+        self._watch(worker)
+        return worker
+
+    def _spawn(self, undo: ExitStack) -> _Worker:
+        """Start a process; what was opened for it is closed by `undo` if that fails."""
+        incoming, to_worker = _pipe(undo)
+        from_worker, outgoing = _pipe(undo)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # an item must not block on a worker that is still loading
+            with suppress(OSError):
+                fcntl.fcntl(to_worker, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        words = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the worker
+        undo.callback(words.close)
         # -P: a file in the working directory must not pass for a module
         command = [sys.executable, "-P", "-m", "skyfan.engines.worker", str(incoming), str(outgoing)]
         process = subprocess.Popen(
@@ -147,9 +170,7 @@ class LocalEngine:
         )
         os.close(incoming)
         os.close(outgoing)
-        worker = _Worker(process, to_worker, from_worker, words)
-        self._watch(worker)
-        return worker
+        return _Worker(process, to_worker, from_worker, words)
 
     def _watch(self, worker: _Worker) -> None:
         self._selector.register(worker.from_worker, selectors.EVENT_READ, worker)
@@ -195,10 +216,21 @@ class LocalEngine:
         return Outcome(number, error=TaskError("WorkerError", message, may_pass=True))
 
     def _renew(self, worker: _Worker) -> None:
-        self._unwatch(worker)
         self._busy.remove(worker)
+        self._idle.append(self._replaced(worker))
+
+    def _replaced(self, worker: _Worker) -> _Worker:
+        if worker.watched:
+            self._unwatch(worker)
         worker.end()
-        self._idle.append(self._start())
+        return self._start()
+
+
+def _pipe(undo: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        undo.callback(os.close, end)
+    return ends
 
 
 def _ending(code: int) -> str:

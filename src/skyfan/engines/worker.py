@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from skyfan.engines.frames import read_frame, write_frame
-from skyfan.reports import describe
+from skyfan.measure import note_waiting
+from skyfan.task import describe
 
 OK, ERROR = 0, 1
 _PARENT_CHECK_S = 1.0
@@ -28,13 +29,20 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     work = _load(arguments[2])(arguments[3])
-    while (frame := read_frame(incoming)) is not None:
+    while (frame := _next_frame(incoming)) is not None:
         number, attempt, item = frame
         try:
             status, data = OK, work(item, attempt)
         except Exception as error:  # noqa: BLE001  whatever it was, it belongs to this item: the driver decides what follows
             status, data = ERROR, msgspec.json.encode(describe(error))
         write_frame(outgoing, number, status, data)
+
+
+def _next_frame(incoming: int) -> tuple[int, int, bytes] | None:
+    started = time.perf_counter()
+    frame = read_frame(incoming)
+    note_waiting(time.perf_counter() - started)
+    return frame
 
 
 def _load(function: str) -> Callable[[str], Callable[[bytes, int], bytes]]:

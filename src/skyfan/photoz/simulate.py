@@ -162,7 +162,8 @@ def _build_grids(parameters: Parameters) -> Grids:
         from skyfan.photoz import physics
     except ImportError as e:
         raise SurveyError(
-            f"simulating needs {e.name}, which is not installed - run: pip install 'skyfan[simulate]'"
+            f"simulating needs {e.name}, which is not installed - install skyfan with its extra 'simulate', as in: "
+            "pip install '.[simulate]'"
         ) from e
     return physics.build(parameters)
 
