@@ -54,7 +54,7 @@ def prepare(store: str | None) -> Demo:
         If the store is not a folder.
     """
     url = resolve_store(store)
-    folder = Store(url).bucket(BUCKET, create="store").local_path("")
+    folder = Store(url).bucket(BUCKET, create="store").folder
     if folder is None:
         raise InputError(f"store {url}: the demonstration shows its files; expected a folder: name one with --store")
     here = Path.cwd()

@@ -129,6 +129,8 @@ class JsonLines:
         if isinstance(event, Ticked):
             return
         content: dict[str, Any] = {"event": type(event).__name__, **msgspec.to_builtins(event)}
+        if isinstance(event, TaskDone):
+            del content["report"]["science"]  # kilobytes of sums, which the stored report has
         print(msgspec.json.encode(content).decode(), file=self._out, flush=True)
 
 

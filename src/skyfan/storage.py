@@ -176,8 +176,9 @@ class Bucket:
     def __init__(self, name: str, where: str, backend: LocalStore | MemoryStore | S3Store, folder: Path | None) -> None:
         self.name = name
         self.where = where
+        self.folder = folder
+        """Where its objects lie as files; None unless the store is a folder."""
         self._backend = backend
-        self._folder = folder
 
     def get(self, key: str) -> bytes | None:
         """Return an object's bytes, None if there is no such object."""
@@ -195,7 +196,7 @@ class Bucket:
 
     def blob(self, key: str) -> Blob | None:
         """Open one object to be read whole: a local file is mapped, a remote one fetched by one request."""
-        if self._folder is not None:
+        if self.folder is not None:
             return self._mapped(self._path(key))
         with translated(f"{self.where}/{key}"):
             try:
@@ -206,7 +207,7 @@ class Bucket:
 
     def ranged_blob(self, key: str) -> Blob | None:
         """Open one object of any size to be read in pieces: a local file is mapped, a remote one read by ranges."""
-        if self._folder is not None:
+        if self.folder is not None:
             return self._mapped(self._path(key))
         entry = self.head(key)
         if entry is None:
@@ -261,7 +262,7 @@ class Bucket:
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects, on a server in no set order; one that is not there is no error."""
         with translated(self.where):
-            if self._folder is None:
+            if self.folder is None:
                 obstore.delete(self._backend, list(keys))
                 return
             for key in keys:
@@ -280,7 +281,7 @@ class Bucket:
         ours : callable
             Tells of a key whether it is one that the caller writes.
         """
-        if self._folder is None:
+        if self.folder is None:
             return
         with translated(f"{self.where}/{folder}"):
             for path in self._path(folder).glob("*#*"):
@@ -290,13 +291,13 @@ class Bucket:
 
     def local_path(self, key: str) -> Path | None:
         """Return the object's path where the store is a folder, else None."""
-        return self._path(key) if self._folder is not None else None
+        return self._path(key) if self.folder is not None else None
 
     def _path(self, key: str) -> Path:
         """Return where a key's object lies: the one place that joins a folder and a key."""
-        if self._folder is None:
+        if self.folder is None:
             raise StoreError(f"{self.where}: is no folder; expected a folder store")
-        return self._folder / check_key(key, "key")
+        return self.folder / check_key(key, "key")
 
 
 def open_store(url: str | Path | None) -> Store:
