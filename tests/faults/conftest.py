@@ -1,6 +1,7 @@
 """Runs that last long enough to be hurt."""
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,11 @@ def job(tmp_path: Path) -> Path:
     return path
 
 
+def _heed_interrupts() -> None:
+    """Undo what a shell does to the programs that it starts in the background: have them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def start(job: Path) -> Iterator[Start]:
     """Start `skyfan run` on the job, in a session of its own; whatever is left of it is ended with the test."""
@@ -39,7 +45,9 @@ def start(job: Path) -> Iterator[Start]:
     def begin(*options: str, before: Sequence[str] = ()) -> "subprocess.Popen[str]":
         command = [*before, *SKYFAN, "run", str(job), "--store", str(job.parent / "store"), "--json", *options]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, preexec_fn=_heed_interrupts
+        )
         started.append(process)
         return process
 
