@@ -46,7 +46,12 @@ def start(job: Path) -> Iterator[Start]:
         command = [*before, *SKYFAN, "run", str(job), "--store", str(job.parent / "store"), "--json", *options]
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, preexec_fn=_heed_interrupts
+            command,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509  it only sets a signal
         )
         started.append(process)
         return process
