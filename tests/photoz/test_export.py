@@ -12,8 +12,9 @@ from photoz.small import TINY
 from skyfan.errors import ModelError
 from skyfan.photoz import checkpoint as checkpoints
 from skyfan.photoz import export as module
-from skyfan.photoz.export import export, export_random, quantise, set_metadata
+from skyfan.photoz.export import export, export_random, quantise
 from skyfan.photoz.network import PhotoZ
+from skyfan.photoz.onnx_file import set_metadata
 
 
 def run(path, image, magnitude):

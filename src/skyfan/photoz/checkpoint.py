@@ -30,6 +30,8 @@ class Recipe:
     average_decay: float = 0.998
     """Of the exponential moving average of the weights, which is what is evaluated and exported."""
     crps_weight: float = 0.3
+    precision: str = "float32"
+    """Of the matrix products in training, "float32" or "bfloat16"; weights and their average are float32 always."""
 
 
 @dataclass(frozen=True)

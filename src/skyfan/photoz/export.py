@@ -1,11 +1,7 @@
 """A checkpoint to one ONNX file that carries everything a run needs to know about it."""
 
 import json
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor
@@ -25,6 +20,7 @@ from skyfan.photoz.checkpoint import Record
 from skyfan.photoz.dataset import Survey, blocks, open_survey
 from skyfan.photoz.metrics import Scores, scores
 from skyfan.photoz.network import Network, NetworkConfig, PhotoZ, count_parameters
+from skyfan.photoz.onnx_file import load, open_session, quiet, set_metadata, strip
 
 OPSET = 20
 """The first with Gelu as one operator."""
@@ -139,7 +135,7 @@ def write_onnx(network: Network, config: NetworkConfig, out: Path) -> None:
     pixels = config.image_pixels
     image, magnitude = torch.ones(2, config.bands, pixels, pixels), torch.full((2, config.bands), 17.0)
     batch = torch.export.Dim("batch")
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             model,
             (image, magnitude),
@@ -154,7 +150,7 @@ def write_onnx(network: Network, config: NetworkConfig, out: Path) -> None:
             raise ModelError("torch exported nothing, expected an ONNX program - report it with the version of torch")
         program.save(str(out), external_data=False)
     written = onnx.load(out)
-    _strip(written)
+    strip(written)
     onnx.save(written, out)
 
 
@@ -175,9 +171,9 @@ def quantise(path: Path, out: Path) -> Path:
     ModelError
         `path` is not an ONNX file, or `out` cannot be written.
     """
-    model = _load(path)
+    model = load(path)
     kept = [node.name for node in model.graph.node if any(i.startswith(KEPT_FLOAT) for i in node.input)]
-    with _quiet():
+    with quiet():
         quantize_dynamic(
             path,
             out,
@@ -214,38 +210,12 @@ def describe(record: Record, name: str, *, int8: bool) -> dict[str, str]:
     }
 
 
-def set_metadata(path: Path, out: Path, metadata: dict[str, str]) -> Path:
-    """Write the model of `path` to `out` with exactly this metadata.
-
-    Raises
-    ------
-    ModelError
-        `path` is not an ONNX file, or `out` cannot be written.
-    """
-    model = _load(path)
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, dict(sorted(metadata.items())))
-    onnx.checker.check_model(model)
-    try:
-        onnx.save(model, out)
-    except OSError as e:
-        raise ModelError(f"cannot write the model {out} ({e}); expected a place with room - choose another") from e
-    return out
-
-
 def evaluate(model: Path, survey: Survey) -> Scores:
     """Return the metrics of an ONNX file on every row of a survey."""
-    session = _session(model)
+    session = open_session(model)
     rows = np.arange(len(survey))
     z_phot = [_run(session, *survey.batch(block)[:2])[0] for block in blocks(rows, 64)]
     return scores(np.concatenate(z_phot), survey.redshift)
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(path)
-    except (OSError, DecodeError) as e:
-        raise ModelError(f"{path} cannot be read ({e}); expected an ONNX file - check the path") from e
 
 
 def _example(record: Record, survey: Survey | None) -> tuple[Tensor, Tensor]:
@@ -263,38 +233,9 @@ def _example(record: Record, survey: Survey | None) -> tuple[Tensor, Tensor]:
 def _difference(network: Network, config: NetworkConfig, path: Path, example: tuple[Tensor, Tensor]) -> float:
     with torch.no_grad():
         expected = PhotoZ(network, config).eval()(*example)[0].numpy()
-    return float(np.max(np.abs(_run(_session(path), *example)[0] - expected) / (1.0 + expected)))
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return float(np.max(np.abs(_run(open_session(path), *example)[0] - expected) / (1.0 + expected)))
 
 
 def _run(session: onnxruntime.InferenceSession, image: Tensor, magnitude: Tensor) -> list[NDArray[np.float32]]:
     inputs: dict[str, Any] = {"image": image.numpy(), "magnitude": magnitude.numpy()}
     return session.run(list(OUTPUTS), inputs)  # type: ignore[no-any-return]
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes of where each node came from: a fifth of a small file, and paths of a machine."""
-    for thing in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
-        del thing.metadata_props[:]
-        thing.doc_string = ""
-    for initializer in model.graph.initializer:
-        del initializer.metadata_props[:]
-    del model.graph.value_info[:]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what exporter and quantiser say of their own insides: nothing in it is for who exports a model."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

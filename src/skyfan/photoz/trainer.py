@@ -29,7 +29,9 @@ class Trainer:
         network.normalise.load_state_dict(measure_normalisation(survey, parts.train))
         self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=record.recipe.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), weight_decay=record.recipe.weight_decay, fused=True
+        )
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, float]] = []
         self.batch_size = min(record.recipe.batch_size, len(parts.train))
@@ -50,8 +52,10 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(recipe.learning_rate, share, self.step, recipe.warmup_steps)
         self.network.train()
-        logits = self.network(turned(image, int(torch.randint(8, ()))), magnitude)
-        loss = pdf_loss(logits, z, config, recipe.crps_weight)
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = self.network(turned(image, int(torch.randint(8, ()))), magnitude)
+        loss = pdf_loss(logits.float(), z, config, recipe.crps_weight)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.gradient_norm)
