@@ -87,7 +87,8 @@ class Trainer:
         self.average.load_state_dict(checkpoint.average)
         for name, parameter in self.network.named_parameters():
             moments = (checkpoint.moments[f"{which}.{name}"] for which in ("first", "second"))
-            first, second = (moment.to(parameter).clone(memory_format=torch.preserve_format) for moment in moments)
+            # In the parameter's own memory layout: the fused optimiser goes through memory, not through indices.
+            first, second = (torch.empty_like(parameter).copy_(moment) for moment in moments)
             taken = torch.tensor(float(checkpoint.record.step))
             self.optimiser.state[parameter] = {"step": taken, "exp_avg": first, "exp_avg_sq": second}
         self.step, self.seconds = checkpoint.record.step, checkpoint.record.seconds
