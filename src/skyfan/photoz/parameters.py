@@ -140,11 +140,11 @@ class Parameters:
     """Mean ratio of a disc's semi-major to its circularised half-light radius."""
 
     # The atmosphere and the camera, in ugriz order
-    psf_fwhm_arcsec: float = 1.25
-    """Of the Moffat profile in r, median. Its effective width is 1.6 arcsec; the quartiles of the SDSS DR7 seeing page
-    are 1.30, 1.43 and 1.58, so that these images are a little less sharp than most."""
-    psf_fwhm_scatter_ln: float = 0.10
-    """From one image to another; those quartiles span 0.14."""
+    psf_fwhm_arcsec: float = 1.12
+    """Of the Moffat profile in r, median: its effective width is then 1.43 arcsec, the median of the SDSS DR7 seeing
+    page."""
+    psf_fwhm_scatter_ln: float = 0.14
+    """From one image to another; the quartiles of that page are 1.30 and 1.58."""
     psf_fwhm_band_factor: Bands = (1.10, 1.05, 1.0, 0.96, 0.97)
     """Seeing falls with wavelength (lambda^-0.2), the camera's optics add in z."""
     psf_band_scatter_ln: float = 0.02
@@ -157,14 +157,46 @@ class Parameters:
     sky_mag_per_arcsec2: Bands = (22.15, 21.85, 20.86, 20.26, 19.05)
     """Dark sky; r is the median of the SDSS DR7 sky page. Sets a galaxy's photon noise by the sky's."""
 
+    # The Galaxy's dust
+    reddening_at_pole_mag: float = 0.018
+    """Median E(B-V) towards the Galactic poles; elsewhere it grows as 1 / sin|b|, a flat layer. Near the 0.015 to 0.02
+    of Schlegel, Finkbeiner & Davis 1998 (ApJ 500, 525); from memory."""
+    reddening_scatter_ln: float = 0.4
+    """Of ln E(B-V) about that law: clouds. A choice."""
+
     # What goes wrong with photometry
     calibration_error_mag: Bands = (0.015, 0.01, 0.01, 0.01, 0.015)
     """About the 1 % (griz) and 2 % (u) of Padmanabhan et al. 2008 (ApJ 674, 1217). In pixels and magnitudes alike."""
-    reddening_error_mag: float = 0.008
-    """Residual of E(B-V) after correction for the Galaxy's dust. In pixels and magnitudes alike."""
+    reddening_error_mag: float = 0.006
+    """Error of E(B-V) where there is no dust at all. In pixels and magnitudes alike."""
+    reddening_error_share: float = 0.16
+    """Error of E(B-V) as a share of it (Schlegel, Finkbeiner & Davis 1998, ApJ 500, 525). In pixels and magnitudes."""
     reddening_coefficient: Bands = (4.239, 3.303, 2.285, 1.698, 1.263)
     """A_band / E(B-V) (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6)."""
     magnitude_grey_error_mag: float = 0.015
     """Of the model magnitude's aperture, common to all bands; in magnitudes only."""
     magnitude_model_error_mag: Bands = (0.02, 0.01, 0.01, 0.01, 0.015)
     """Of the model magnitude's profile, band by band; in magnitudes only."""
+
+    # What else is in a cutout
+    neighbour_r_range_mag: tuple[float, float] = (14.0, 21.0)
+    neighbour_galaxies_per_arcmin2: float = 1.4
+    """Brighter than the faint end. About 14,000 galaxies a square degree at r < 22.2 (Beck et al. 2016, MNRAS 460,
+    1371: 208 million on 14,555 square degrees), scaled by the slope below."""
+    neighbour_galaxies_slope: float = 0.42
+    """d log10 N(< r) / dr, between the Euclidean 0.6 of bright galaxies and the 0.35 of faint ones (Yasuda et al.
+    2001, AJ 122, 1104)."""
+    neighbour_stars_per_arcmin2: float = 1.0
+    """Brighter than the faint end, at high Galactic latitude; about 4,000 a square degree, from memory."""
+    neighbour_stars_slope: float = 0.2
+    """d log10 N(< r) / dr at high Galactic latitude, from memory."""
+    neighbour_margin_arcsec: float = 2.0
+    """Neighbours lie up to so far outside a cutout; their wings reach in."""
+    unblended_share: float = 0.9
+    """Of foreign light that photometry removes before magnitudes are measured. A choice."""
+    cosmic_ray_share: float = 0.01
+    """Of cutouts with a track of a cosmic ray, in one band. This and the next two are choices."""
+    streak_share: float = 0.005
+    """Of cutouts crossed by a satellite or a bad column, in one band."""
+    scattered_light_share: float = 0.005
+    """Of cutouts with a gradient of scattered light, in all bands."""

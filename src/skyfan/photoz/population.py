@@ -36,11 +36,13 @@ class Galaxies:
     """Of the centre from that of the cutout's centre, (n, 2): x, y."""
     psf_fwhm_arcsec: Floats
     """(n, 5)."""
+    extinction_mag: Floats
+    """Of the Galaxy's dust, as corrected for, (n, 5): fluxes are what is left after the correction."""
 
     def __len__(self) -> int:
         return len(self.redshift)
 
-    def select(self, rows: NDArray[np.bool_] | slice) -> "Galaxies":
+    def select(self, rows: NDArray[np.bool_ | np.integer] | slice) -> "Galaxies":
         """Return the galaxies of `rows`."""
         return Galaxies(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
@@ -89,12 +91,13 @@ def _draw_trial(rng: np.random.Generator, count: int, grids: Grids, parameters: 
     disc_axis, bulge_axis = _axis_ratios(rng, makeup, parameters)
     bulge_type, disc_type = _sed_types(rng, makeup, parameters)
     bulge_dust, disc_dust = _dust(rng, makeup, disc_axis, parameters)
-    shared_error = _photometric_errors(rng, count, parameters)
+    ra, dec = _positions(rng, count, parameters)
+    reddening = _reddening(rng, ra, dec, parameters)
+    shared_error = _photometric_errors(rng, reddening, parameters)
     bulge_error, disc_error = _template_errors(rng, makeup, parameters)
     bulge_radius, disc_radius = (kpc / grids.distance.scale(z) for kpc in _radii(makeup, parameters))
     bulge_light = grids.sed(bulge_type, bulge_dust, z) - _unreddened_r(grids, bulge_type)
     disc_light = grids.sed(disc_type, disc_dust, z) - _unreddened_r(grids, disc_type)
-    ra, dec = _positions(rng, count, parameters)
     return Galaxies(
         ra_deg=ra,
         dec_deg=dec,
@@ -109,6 +112,7 @@ def _draw_trial(rng: np.random.Generator, count: int, grids: Grids, parameters: 
         position_angle_rad=rng.uniform(0.0, np.pi, count),
         offset_arcsec=PIXEL_SCALE_ARCSEC * rng.uniform(-0.5, 0.5, (count, 2)),
         psf_fwhm_arcsec=_seeing(rng, count, parameters),
+        extinction_mag=reddening[:, None] * np.array(parameters.reddening_coefficient),
     )
 
 
@@ -186,11 +190,29 @@ def _template_errors(rng: np.random.Generator, makeup: _Makeup, parameters: Para
     return errors[0], errors[1]
 
 
-def _photometric_errors(rng: np.random.Generator, count: int, parameters: Parameters) -> Floats:
+def galactic_latitude(ra_deg: Floats, dec_deg: Floats) -> Floats:
+    """Return b in degrees, (n,), of ICRS positions; the pole is that of the Hipparcos catalogue (ESA SP-1200, 1.5)."""
+    pole_ra, pole_dec = np.radians(192.85948), np.radians(27.12825)
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    sine = np.sin(dec) * np.sin(pole_dec) + np.cos(dec) * np.cos(pole_dec) * np.cos(ra - pole_ra)
+    return np.asarray(np.degrees(np.arcsin(sine)))
+
+
+def _reddening(rng: np.random.Generator, ra_deg: Floats, dec_deg: Floats, parameters: Parameters) -> Floats:
+    """Return the E(B-V) of a dust map, (n,): a flat layer with clouds, seen from within."""
+    layer = parameters.reddening_at_pole_mag / np.sin(np.radians(np.abs(galactic_latitude(ra_deg, dec_deg))))
+    return np.asarray(
+        np.minimum(layer, 1.0) * np.exp(parameters.reddening_scatter_ln * rng.standard_normal(len(layer)))
+    )
+
+
+def _photometric_errors(rng: np.random.Generator, reddening: Floats, parameters: Parameters) -> Floats:
     """Return calibration and extinction errors, magnitudes (n, 5): what pixels and magnitudes share."""
+    count = len(reddening)
     calibration = np.array(parameters.calibration_error_mag) * rng.standard_normal((count, 5))
-    reddening = parameters.reddening_error_mag * rng.standard_normal((count, 1))
-    return np.asarray(calibration + reddening * np.array(parameters.reddening_coefficient))
+    error = np.hypot(parameters.reddening_error_mag, parameters.reddening_error_share * reddening)
+    error = error * rng.standard_normal(count)
+    return np.asarray(calibration + error[:, None] * np.array(parameters.reddening_coefficient))
 
 
 def _unreddened_r(grids: Grids, sed_type: Floats) -> Floats:

@@ -1,5 +1,7 @@
 """Turns galaxies into pixels, and measures magnitudes on those same noisy pixels."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,12 +11,28 @@ from skyfan.photoz.population import Galaxies
 
 Pixels = NDArray[np.float32]
 
-FFT_PIXELS = 128
-"""Four cutouts wide: what wraps around is under a thousandth of a cutout's light but for the very largest galaxies."""
+FIELD_PIXELS = 96
+"""Three cutouts wide: what wraps around is under a thousandth of a cutout's light but for the very largest galaxies."""
+OVERSAMPLING = 2
+"""Points a pixel: the sharpest images have power beyond one point a pixel, which sampling must fold, not cut off."""
 HALF_LIGHT_PER_SCALE = 1.6783469900166605
 """Half-light radius of an exponential disc in scale lengths: the root of (1 + x) exp(-x) = 1 / 2."""
 FAINTEST_FLUX_SHARE = 0.02
 """A measured flux is never below this share of the true one, so that every magnitude is finite."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All light in one cutout, corrected for extinction, before noise."""
+
+    galaxy: Pixels
+    """nanomaggies a pixel, (5, 32, 32)."""
+    foreign: Pixels
+    """Of everything else in the cutout, (5, 32, 32)."""
+    flux: Floats
+    """Of the galaxy, within the cutout and beyond, nanomaggies, (5,)."""
+    extinction_mag: Floats
+    """What was corrected for, (5,)."""
 
 
 class Renderer:
@@ -28,9 +46,12 @@ class Renderer:
 
     def __init__(self, grids: Grids) -> None:
         self._bulge, self._psf = grids.bulge, grids.psf
-        self._kx = (2 * np.pi * np.fft.rfftfreq(FFT_PIXELS, PIXEL_SCALE_ARCSEC)).astype(np.float32)[None, :]
-        self._ky = (2 * np.pi * np.fft.fftfreq(FFT_PIXELS, PIXEL_SCALE_ARCSEC)).astype(np.float32)[:, None]
-        self._k = np.hypot(self._kx, self._ky)
+        points, spacing = FIELD_PIXELS * OVERSAMPLING, PIXEL_SCALE_ARCSEC / OVERSAMPLING
+        self._kx = (2 * np.pi * np.fft.rfftfreq(points, spacing)).astype(np.float32)[None, :]
+        self._ky = (2 * np.pi * np.fft.fftfreq(points, spacing)).astype(np.float32)[:, None]
+        # The PSF is round: it is looked up for half of the rows, the other half are their mirror image.
+        self._half_k = np.hypot(self._kx, np.abs(self._ky[: points // 2 + 1]))
+        self._mirror = np.minimum(np.arange(points), points - np.arange(points))
         half = PIXEL_SCALE_ARCSEC / (2 * np.pi)
         self._pixel = (np.sinc(self._kx * half) * np.sinc(self._ky * half)).astype(np.float32)
 
@@ -41,14 +62,13 @@ class Renderer:
         """
         bulge, disc = self._profiles(galaxies, row)
         place = self._placement(galaxies.offset_arcsec[row])
+        placed_bulge, placed_disc = bulge * place, disc * place
         bulge_flux, disc_flux = galaxies.bulge_flux[row], galaxies.disc_flux[row]
-        start = (FFT_PIXELS - CUTOUT_PIXELS) // 2
-        window = slice(start, start + CUTOUT_PIXELS)
         image = np.empty((len(bulge_flux), CUTOUT_PIXELS, CUTOUT_PIXELS), np.float32)
         for band, fwhm in enumerate(galaxies.psf_fwhm_arcsec[row]):
-            light = np.float32(bulge_flux[band]) * bulge + np.float32(disc_flux[band]) * disc
-            light *= self._psf(self._k * np.float32(fwhm))
-            image[band] = np.fft.irfft2(light * place, s=(FFT_PIXELS, FFT_PIXELS))[window, window]
+            light = np.float32(bulge_flux[band]) * placed_bulge + np.float32(disc_flux[band]) * placed_disc
+            light *= self._psf(self._half_k * np.float32(fwhm))[self._mirror]
+            image[band] = _sampled(light)
         return image
 
     def _profiles(self, galaxies: Galaxies, row: int) -> tuple[Pixels, Pixels]:
@@ -67,12 +87,24 @@ class Renderer:
 
     def _placement(self, offset_arcsec: Floats) -> NDArray[np.complex64]:
         """Return the factor that moves a profile from the corner to the cutout's centre and spreads it over pixels."""
-        middle = FFT_PIXELS // 2 * PIXEL_SCALE_ARCSEC
+        middle = FIELD_PIXELS // 2 * PIXEL_SCALE_ARCSEC
         shift_x, shift_y = offset_arcsec + middle
         # Phases reach 400 radians: in float32 they would blur the position by a ten-thousandth of a pixel.
         phase_x = np.exp(-1j * self._kx.astype(np.float64) * shift_x).astype(np.complex64)
         phase_y = np.exp(-1j * self._ky.astype(np.float64) * shift_y).astype(np.complex64)
         return np.asarray(phase_x * phase_y * self._pixel)
+
+
+def _sampled(light: NDArray[np.complex64]) -> Pixels:
+    """Return the middle of the image of a transform, at one point a pixel.
+
+    Leaving out every other point of an image is adding up halves of its transform.
+    """
+    window = slice((FIELD_PIXELS - CUTOUT_PIXELS) // 2, (FIELD_PIXELS + CUTOUT_PIXELS) // 2)
+    folded = light.reshape(OVERSAMPLING, FIELD_PIXELS, -1).sum(axis=0)
+    rows = np.fft.ifft(folded, axis=0)[window]
+    points = np.fft.irfft(rows, n=FIELD_PIXELS * OVERSAMPLING, axis=1)
+    return np.asarray(points[:, ::OVERSAMPLING][:, window] * OVERSAMPLING, np.float32)
 
 
 def sky_noise(parameters: Parameters) -> Floats:
@@ -92,22 +124,19 @@ def electrons_per_nanomaggy(parameters: Parameters) -> Floats:
     return np.asarray(sky / sky_noise(parameters) ** 2)
 
 
-def observe(
-    rng: np.random.Generator, clean: Pixels, flux: Floats, parameters: Parameters
-) -> tuple[Pixels, NDArray[np.float32]]:
-    """Add noise to a cutout and measure its magnitudes on the noisy pixels.
+def observe(rng: np.random.Generator, scene: Scene, parameters: Parameters) -> tuple[Pixels, NDArray[np.float32]]:
+    """Add foreign light and noise to a cutout and measure its magnitudes on those pixels.
 
     The flux is that of the best-scaled true profile (the ideal "model magnitude"): with p the profile, v the variance
-    and d the noise, the error is sum(p d / v) / sum(p^2 / v). Magnitudes thus share the noise of the pixels.
+    and d the noise, the error is sum(p d / v) / sum(p^2 / v). Magnitudes thus share the noise of the pixels, and what
+    photometry leaves of foreign light. Correcting for the Galaxy's dust makes the noise larger.
 
     Parameters
     ----------
     rng : Generator
         Source of the noise.
-    clean : array of float32
-        Nanomaggies a pixel, (5, 32, 32).
-    flux : array
-        Total nanomaggies, (5,).
+    scene : Scene
+        What there is to see.
     parameters : Parameters
         Depth, sky and the errors of model magnitudes.
 
@@ -116,11 +145,15 @@ def observe(
     image, magnitude : array of float32, array of float32
         Noisy cutout, nanomaggies a pixel, (5, 32, 32); AB, (5,).
     """
+    clean, foreign = scene.galaxy, scene.foreign
     gain = electrons_per_nanomaggy(parameters)[:, None, None]
-    variance = sky_noise(parameters)[:, None, None] ** 2 + np.maximum(clean, 0.0) / gain
+    correction = 10.0 ** (0.4 * scene.extinction_mag[:, None, None])
+    light = np.maximum(clean + foreign, 0.0) / correction
+    variance = correction**2 * (sky_noise(parameters)[:, None, None] ** 2 + light / gain)
     noise = np.sqrt(variance) * rng.standard_normal(clean.shape)
-    error = np.sum(clean * noise / variance, axis=(1, 2)) / np.sum(clean**2 / variance, axis=(1, 2))
-    magnitude = ZERO_POINT_MAG - 2.5 * np.log10(flux * np.maximum(1.0 + error, FAINTEST_FLUX_SHARE))
+    wrong = noise + (1.0 - parameters.unblended_share) * foreign
+    error = np.sum(clean * wrong / variance, axis=(1, 2)) / np.sum(clean**2 / variance, axis=(1, 2))
+    magnitude = ZERO_POINT_MAG - 2.5 * np.log10(scene.flux * np.maximum(1.0 + error, FAINTEST_FLUX_SHARE))
     magnitude += parameters.magnitude_grey_error_mag * rng.standard_normal()
-    magnitude += np.array(parameters.magnitude_model_error_mag) * rng.standard_normal(len(flux))
-    return (clean + noise).astype(np.float32), magnitude.astype(np.float32)
+    magnitude += np.array(parameters.magnitude_model_error_mag) * rng.standard_normal(len(scene.flux))
+    return (clean + foreign + noise).astype(np.float32), magnitude.astype(np.float32)

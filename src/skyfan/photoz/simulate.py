@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from skyfan.errors import SurveyError
 from skyfan.formats import safetensors
+from skyfan.photoz.contamination import draw_artefacts, draw_neighbours, foreign_light
 from skyfan.photoz.grids import Grids
 from skyfan.photoz.parameters import BANDS, CUTOUT_PIXELS, PIXEL_SCALE_ARCSEC, Parameters
 from skyfan.photoz.population import draw
-from skyfan.photoz.render import Renderer, observe
+from skyfan.photoz.render import Renderer, Scene, observe
 
-SURVEY = "skyfan-sim-1"
+SURVEY = "skyfan-sim-2"
 """Changes whenever the same seed would give other galaxies."""
 CHUNK_ROWS = 500
 """Rows that share a random stream; changing it changes every survey."""
@@ -117,16 +118,20 @@ def simulate(
 
 def draw_chunk(chunk: Chunk, grids: Grids, parameters: Parameters) -> Arrays:
     """Return the arrays of one chunk, by name; a chunk depends on its seed and index alone."""
-    population_seed, noise_seed = np.random.SeedSequence(chunk.seed, spawn_key=(chunk.index,)).spawn(2)
-    galaxies = draw(np.random.default_rng(population_seed), CHUNK_ROWS, grids, parameters)
+    streams = np.random.SeedSequence(chunk.seed, spawn_key=(chunk.index,)).spawn(3)
+    population, contamination, noise = (np.random.default_rng(stream) for stream in streams)
+    galaxies = draw(population, CHUNK_ROWS, grids, parameters)
+    neighbours = draw_neighbours(contamination, galaxies, parameters)
+    artefacts = draw_artefacts(contamination, CHUNK_ROWS, parameters)
     galaxies = galaxies.select(slice(chunk.rows))
-    noise = np.random.default_rng(noise_seed)
     render = Renderer(grids)
     image = np.empty((chunk.rows, len(BANDS), CUTOUT_PIXELS, CUTOUT_PIXELS), np.float32)
     magnitude = np.empty((chunk.rows, len(BANDS)), np.float32)
     flux = galaxies.bulge_flux + galaxies.disc_flux
     for row in range(chunk.rows):
-        image[row], magnitude[row] = observe(noise, render(galaxies, row), flux[row], parameters)
+        foreign = foreign_light(render, neighbours, artefacts, row)
+        scene = Scene(render(galaxies, row), foreign, flux[row], galaxies.extinction_mag[row])
+        image[row], magnitude[row] = observe(noise, scene, parameters)
     return {
         "object_id": object_ids(chunk.seed, chunk.start, chunk.rows),
         "ra": galaxies.ra_deg,
