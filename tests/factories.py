@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import safetensors.numpy
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
@@ -74,3 +75,55 @@ def tiny_model(
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     return path
+
+
+def parsed_model(graph: str, **metadata: str) -> bytes:
+    """Return a model written in ONNX's own notation."""
+    built = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]> g {graph}')
+    for key, value in metadata.items():
+        built.metadata_props.add(key=key, value=value)
+    return built.SerializeToString()
+
+
+def doubtful_model(**metadata: str) -> bytes:
+    """Return a model of which each output fails by itself.
+
+    z_phot = 3 / mean(magnitude), infinite where that is 0; its intervals are as wide as sqrt(min(magnitude)), NaN where
+    that is negative; pdf = magnitude / magnitude, NaN where one is 0; anomaly_score = max(magnitude).
+    """
+    return parsed_model(
+        """(float[n,5] magnitude) => (float[n] z_phot, float[n] z_l68, float[n] z_u68, float[n] z_l95, float[n] z_u95,
+            float[n,5] pdf, float[n] anomaly_score)
+        <int64[1] one = {1}, float[1] three = {3.0}, float[1] forty = {40.0}> {
+            mean = ReduceMean<keepdims=0>(magnitude, one)
+            z_phot = Div(three, mean)
+            faintest = ReduceMin<keepdims=0>(magnitude, one)
+            root = Sqrt(faintest)
+            half = Div(root, forty)
+            z_l68 = Sub(z_phot, half)
+            z_u68 = Add(z_phot, half)
+            z_l95 = Sub(z_l68, half)
+            z_u95 = Add(z_u68, half)
+            pdf = Div(magnitude, magnitude)
+            anomaly_score = ReduceMax<keepdims=0>(magnitude, one)
+        }""",
+        **metadata,
+    )
+
+
+UNUSUAL_ABOVE = 50.0
+"""For the `anomaly_score` of `doubtful_rows`."""
+
+
+def doubtful_rows(rows: int = 12, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Return a partition for `doubtful_model`.
+
+    Row 1 has no pdf, row 2 no output at all, row 3 no intervals, row 4 no redshift and no intervals, row 5 is unusual.
+    """
+    content = make_rows(rows, seed)
+    content["magnitude"][1, 2] = 0
+    content["magnitude"][2, 2] = np.nan
+    content["magnitude"][3, 2] = -1
+    content["magnitude"][4] = [-2, -1, 1, 1, 1]
+    content["magnitude"][5, 2] = 99
+    return content

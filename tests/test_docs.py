@@ -155,6 +155,10 @@ BAD = {
     "no shipped model": ({"model": "nomodel"}, "no model 'nomodel' ships with skyfan"),
     "not ONNX": ({"model": "models/bad.onnx"}, "expected one .onnx file with its weights inside"),
     "no input": ({"model": "models/other.onnx"}, "which the model models/"),
+    "no such output": (
+        {"model": "models/unusual.onnx"},
+        "its metadata 'unusual_above' names 'score', which is not an output; expected some of z_phot, pdf",
+    ),
     "fixed batch": (
         {"model": "models/fixed.onnx"},
         "expected a first axis of any length (export with a dynamic batch axis)",
@@ -169,6 +173,7 @@ def test_what_bad_input_shows_is_what_is_seen(case: str, root: Path, asked: dict
     (models / "bad.onnx").write_bytes(b"not a model")
     tiny_model(models / "other.onnx", image="cutout")
     tiny_model(models / "fixed.onnx", batch=4)
+    tiny_model(models / "unusual.onnx", metadata={"unusual_above": '{"score": 4.0}'})
     payload = {key: value for key, value in (asked | changes).items() if value is not None}
     with pytest.raises(errors.InputError, match=re.escape(message)):
         skyfan.plan(payload, store=root)

@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 import skyfan
-from factories import make_rows, tiny_model, write_partition
+from factories import doubtful_model, doubtful_rows, make_rows, tiny_model, write_partition
 from skyfan import staging
 from skyfan.errors import InputError, RunFailedError
 from skyfan.evaluation import Estimate, Evaluation, shown
@@ -89,6 +89,46 @@ def test_the_summarys_science_is_that_of_the_catalogue(with_pdf: skyfan.Run) -> 
     assert found.pit_ks is not None
     assert 0 <= probability.pit_ks(pit) - found.pit_ks <= 0.005
     assert sum(item.rows for item in found.by_z) == sum(item.rows for item in found.by_r) == 77
+
+
+@pytest.fixture
+def doubtful(root: Path, asked: dict[str, Any]) -> skyfan.Run:
+    """A run of a model with intervals over 12 rows, of which two have no redshift, three no interval and two no PDF."""
+    write_partition(root / "sky" / "odd" / "1.safetensors", arrays=doubtful_rows(12))
+    source = doubtful_model(pdf_edges=json.dumps(np.linspace(0.0, 0.5, 6).tolist()))
+    (root / "sky" / "models" / "doubtful.onnx").write_bytes(source)
+    changes = {"data_prefix": "odd", "model": "models/doubtful.onnx", "result_path": "results/odd"}
+    return skyfan.run(asked | changes, store=root, workers=1)
+
+
+def test_what_is_null_of_a_row_is_left_out_and_nothing_else(doubtful: skyfan.Run) -> None:
+    table = pa.table(doubtful.predictions()).to_pylist()
+    found, science = doubtful.evaluate(bootstrap=3), summary_of(doubtful).science
+    assert science is not None
+    for figures in (found, science):
+        assert (figures.rows, figures.rows_without_prediction, figures.rows_without_redshift) == (10, 2, 0)
+    ends = [row for row in table if row["z_phot"] is not None and row["z_l68"] is not None]
+    assert len(ends) == 9
+    for level in (68, 95):
+        inside = [row[f"z_l{level}"] <= row["z_spec"] <= row[f"z_u{level}"] for row in ends]
+        assert found.metrics[f"coverage_{level}"].value == getattr(science, f"coverage_{level}") == np.mean(inside)
+    z_spec = [row["z_spec"] for row in table if row["z_phot"] is not None and row["pdf"] is not None]
+    assert len(z_spec) == 9
+    crps = probability.crps(np.ones((9, 5)), np.linspace(0.0, 0.5, 6), z_spec).mean()
+    assert found.metrics["crps"].value == pytest.approx(crps)
+    assert science.crps == pytest.approx(crps)
+
+
+def test_plots_are_drawn_where_no_pdf_is_given(doubtful: skyfan.Run, root: Path, tmp_path: Path) -> None:
+    rows = doubtful_rows(12)
+    rows["magnitude"][:, 0] = 0
+    write_partition(root / "sky" / "none" / "1.safetensors", arrays=rows)
+    payload = doubtful.payload
+    changes = {"data_prefix": "none", "result_path": "results/none"}
+    run = skyfan.run(msgspec.to_builtins(payload) | changes, store=root, workers=1)
+    found = run.evaluate(tmp_path / "out", bootstrap=3)
+    assert (found.metrics["crps"].value, found.metrics["pit_ks"].value) == (None, None)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.?*g")) == PLOTS
 
 
 def test_the_summarys_sums_are_those_of_the_reports(with_pdf: skyfan.Run, root: Path) -> None:

@@ -77,8 +77,23 @@ def test_a_row_without_a_value_is_null_in_every_output_and_only_there(flag: Flag
         assert table[name].null_count == 0
 
 
-def test_a_row_out_of_range_keeps_its_value() -> None:
-    assert read(part([Flag.OUT_OF_RANGE.value] * ROWS))["z_phot"].null_count == 0
+@pytest.mark.parametrize("flag", [flag for flag in Flag if not flag & NO_VALUE])
+def test_a_row_with_any_other_flag_keeps_what_is_finite(flag: Flag) -> None:
+    table = read(part([flag.value] * ROWS))
+    assert table["z_phot"].null_count == table["pdf"].null_count == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_not_finite_is_null_and_no_other(value: float) -> None:
+    outputs = {name: values.copy() for name, values in OUTPUTS.items()}
+    outputs["z_phot"][1] = value
+    outputs["pdf"][3, 2] = value
+    data = part([0, 8, 0, 8 + 16, 0], outputs)
+    for table in (read(data), pa.table(read_part(data, "x"))):
+        assert table["z_phot"].to_pylist() == [0.0, None, 2.0, 3.0, 4.0]
+        expected = OUTPUTS["pdf"].tolist()
+        assert table["pdf"].to_pylist() == [*expected[:3], None, expected[4]]
+        assert table["flags"].to_pylist() == [0, 8, 0, 24, 0]
 
 
 def test_a_part_without_one_value_has_the_columns_of_any_other() -> None:
@@ -123,7 +138,7 @@ def test_the_catalogues_own_columns_are_reserved() -> None:
     assert set(read(part()).column_names) - set(OUTPUTS) | {"dec"} == RESERVED
 
 
-@given(st.lists(st.integers(0, 31), min_size=1, max_size=40), st.integers(1, 4))
+@given(st.lists(st.integers(0, 2 * max(Flag) - 1), min_size=1, max_size=40), st.integers(1, 4))
 def test_any_flags_give_nulls_where_they_say_so(flags: list[int], width: int) -> None:
     rows = len(flags)
     values = np.arange(rows * width, dtype=np.float32).reshape(rows, width)

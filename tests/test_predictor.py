@@ -6,32 +6,23 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.parser
 import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from factories import expected_z, make_rows, tiny_model
+from factories import doubtful_model, doubtful_rows, expected_z, make_rows, parsed_model, tiny_model
 from skyfan.blob import BufferBlob
 from skyfan.errors import ModelError, PartitionError
 from skyfan.measure import Meter
 from skyfan.partitions import Partition, open_partition
-from skyfan.predictions import NO_VALUE, Flag
+from skyfan.predictions import NO_VALUE, Flag, missing
 from skyfan.predictor import Predicted, Predictor
 
 ROWS = 10
 
 
-def model(graph: str, **metadata: str) -> bytes:
-    """Return a model written in ONNX's own notation."""
-    built = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]> g {graph}')
-    for key, value in metadata.items():
-        built.metadata_props.add(key=key, value=value)
-    return built.SerializeToString()
-
-
 def mean_of_magnitude(output: str = "z", **metadata: str) -> bytes:
-    return model(
+    return parsed_model(
         f"(float[n,5] magnitude) => (float[n] {output})"
         f"<int64[1] one = {{1}}> {{ {output} = ReduceMean<keepdims=0>(magnitude, one) }}",
         **metadata,
@@ -102,7 +93,7 @@ def test_a_row_gives_the_same_bytes_wherever_its_file_lies_in_memory(tiny: Path)
 
 
 def test_the_model_never_sees_a_bad_row() -> None:
-    largest = model(
+    largest = parsed_model(
         "(float[n,5] magnitude) => (float[n,5] z)"
         "{ top = ReduceMax<keepdims=0>(magnitude) zero = Sub(top, top) z = Add(magnitude, zero) }"
     )
@@ -134,7 +125,7 @@ def test_a_partition_without_a_good_row_has_its_columns_all_the_same(tiny: Path)
 
 
 def test_columns_of_a_width_that_the_model_does_not_say_are_found_out() -> None:
-    wide = model("(float[n,5] magnitude) => (float[n,k] pdf) { pdf = Concat<axis=1>(magnitude, magnitude) }")
+    wide = parsed_model("(float[n,5] magnitude) => (float[n,k] pdf) { pdf = Concat<axis=1>(magnitude, magnitude) }")
     assert predicted(wide, magnitude=changed("magnitude", slice(None), np.nan)).outputs["pdf"].shape == (ROWS, 10)
 
 
@@ -148,7 +139,7 @@ def test_images_of_another_float_are_converted(tiny: Path, dtype: type[Any]) -> 
 
 
 def test_a_model_that_wants_whole_numbers_gets_them_even_beside_bad_rows() -> None:
-    counts = model(
+    counts = parsed_model(
         "(int64[n] object_id, float[n,5] magnitude) => (int64[n] twice) { twice = Add(object_id, object_id) }"
     )
     result = predicted(counts, magnitude=changed("magnitude", 1, np.nan))
@@ -157,9 +148,38 @@ def test_a_model_that_wants_whole_numbers_gets_them_even_beside_bad_rows() -> No
 
 
 def test_an_output_that_is_not_finite_is_flagged() -> None:
-    logarithm = model("(float[n,5] magnitude) => (float[n,5] z) { z = Log(magnitude) }")
+    logarithm = parsed_model("(float[n,5] magnitude) => (float[n,5] z) { z = Log(magnitude) }")
     result = predicted(logarithm, magnitude=changed("magnitude", 6, -1.0))
     assert result.flags.tolist() == [Flag.NON_FINITE_OUTPUT.value if row == 6 else 0 for row in range(ROWS)]
+
+
+def test_a_row_with_one_output_that_is_not_finite_keeps_the_others() -> None:
+    result = predicted(doubtful_model(), magnitude=doubtful_rows(ROWS)["magnitude"])
+    bad = Flag.NON_FINITE_OUTPUT.value
+    assert result.flags[:6].tolist() == [0, bad, Flag.NON_FINITE_MAGNITUDE.value, bad, bad, 0]
+    absent = {name: np.flatnonzero(missing(values, result.flags)).tolist() for name, values in result.outputs.items()}
+    intervals = {name: [2, 3, 4] for name in ("z_l68", "z_u68", "z_l95", "z_u95")}
+    assert absent == {"z_phot": [2, 4], "pdf": [1, 2], "anomaly_score": [2]} | intervals
+
+
+def test_an_output_above_what_the_model_calls_usual_is_flagged_and_given() -> None:
+    source = doubtful_model(unusual_above=json.dumps({"anomaly_score": 50, "pdf": 1.5}))
+    result = predicted(source, magnitude=doubtful_rows(ROWS)["magnitude"])
+    assert np.flatnonzero(result.flags & Flag.UNUSUAL_OUTPUT.value).tolist() == [5]
+    assert result.outputs["anomaly_score"][5] == 99
+    assert not Flag.UNUSUAL_OUTPUT & NO_VALUE
+
+
+def test_what_is_no_output_has_no_usual_value() -> None:
+    source = mean_of_magnitude(unusual_above=json.dumps({"anomaly_score": 4.0}))
+    said = "'unusual_above' names 'anomaly_score', which is not an output; expected some of z; correct it in the export"
+    with pytest.raises(ModelError, match=said):
+        Predictor(source, "m", to_predict=False)
+
+
+def test_usual_values_that_cannot_be_read_are_found_at_load() -> None:
+    with pytest.raises(ModelError, match=r"model m: its metadata 'unusual_above' is '4\.0' .*; expected JSON"):
+        Predictor(mean_of_magnitude(unusual_above="4.0"), "m", to_predict=False)
 
 
 def test_a_row_out_of_range_is_flagged_and_predicted(tmp_path: Path) -> None:
@@ -237,13 +257,13 @@ def test_a_fixed_batch_axis_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_input_of_text_is_refused() -> None:
-    source = model("(string[n] name) => (string[n] z) { z = Identity(name) }")
+    source = parsed_model("(string[n] name) => (string[n] z) { z = Identity(name) }")
     with pytest.raises(ModelError, match=r"input 'name' is tensor\(string\); expected one of tensor\(float\)"):
         Predictor(source, "m")
 
 
 def test_a_model_without_an_input_is_refused() -> None:
-    source = model("() => (float[1] z) { z = Constant<value_floats = [1.0]>() }")
+    source = parsed_model("() => (float[1] z) { z = Constant<value_floats = [1.0]>() }")
     with pytest.raises(ModelError, match="has no input; expected tensors of a partition"):
         Predictor(source, "m")
 
@@ -266,17 +286,21 @@ def test_an_output_called_like_a_column_is_refused(name: str) -> None:
 )
 def test_an_output_that_is_not_one_number_or_list_a_row_is_refused(graph: str, got: str) -> None:
     with pytest.raises(ModelError, match=f"model m: output 'z' is {got} for 4 rows; expected one number or list a row"):
-        predicted(model(graph))
+        predicted(parsed_model(graph))
 
 
 def test_an_output_as_wide_as_its_batch_is_refused() -> None:
-    source = model("(float[n,5] magnitude) => (float[n,n] z) { t = Transpose(magnitude) z = MatMul(magnitude, t) }")
+    source = parsed_model(
+        "(float[n,5] magnitude) => (float[n,n] z) { t = Transpose(magnitude) z = MatMul(magnitude, t) }"
+    )
     with pytest.raises(ModelError, match=r"output 'z' is \(2, 2\) for one batch, \(4,\) a row for another"):
         predicted(source)
 
 
 def test_a_model_that_fails_on_a_batch_says_so() -> None:
-    source = model("(float[n,5] magnitude) => (float[n,k] z) <int64[2] s = {3, 7}> { z = Reshape(magnitude, s) }")
+    source = parsed_model(
+        "(float[n,5] magnitude) => (float[n,k] z) <int64[2] s = {3, 7}> { z = Reshape(magnitude, s) }"
+    )
     with pytest.raises(ModelError, match=r"model m: failed on a batch of 4 rows: .*Reshape"):
         predicted(source)
 

@@ -1,4 +1,4 @@
-"""What cannot be predicted is flagged, by row; what is unusual is flagged and predicted all the same."""
+"""What is of no use is flagged, by row, before a model and after; what is unusual is flagged and given all the same."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from factories import make_rows
 from skyfan.errors import ModelError
 from skyfan.predictions import Flag
-from skyfan.screening import parse_valid_range, screen
+from skyfan.screening import parse_unusual_above, parse_valid_range, screen, screen_outputs
 
 ROWS = 5
 
@@ -127,3 +127,63 @@ def test_what_is_not_finite_is_not_out_of_range_too(batch: dict[str, NDArray[Any
 def test_a_range_that_cannot_be_read_says_what_is_expected(text: str) -> None:
     with pytest.raises(ModelError, match=r"m: its metadata 'valid_range' cannot be read .* expected JSON such as"):
         parse_valid_range(text, "m")
+
+
+NO_FLAGS = np.zeros(ROWS, np.uint16)
+
+
+@pytest.mark.parametrize("text", ["", None, "{}"])
+def test_a_model_need_not_say_what_is_usual(text: str | None) -> None:
+    assert parse_unusual_above(text, "m") == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not JSON",
+        "[]",
+        "5",
+        "null",
+        '{"z": "4"}',
+        '{"z": null}',
+        '{"z": true}',
+        '{"z": [1]}',
+        '{"z": NaN}',
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:30],
+)
+def test_usual_values_that_cannot_be_read_say_what_is_expected(text: str) -> None:
+    said = r"m: its metadata 'unusual_above' is .*; expected JSON, .* correct it in the export"
+    with pytest.raises(ModelError, match=said):
+        parse_unusual_above(text, "m")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32, np.uint8])
+def test_an_output_above_its_usual_values_is_flagged(dtype: type[Any]) -> None:
+    values = np.array([0, 3, 4, 5, 100], dtype)
+    flags = screen_outputs({"score": values}, parse_unusual_above('{"score": 4}', "m"), NO_FLAGS)
+    assert flags.tolist() == [0, 0, 0, Flag.UNUSUAL_OUTPUT.value, Flag.UNUSUAL_OUTPUT.value]
+    assert not screen_outputs({"score": values}, {"score": 1e6}, NO_FLAGS).any()
+    assert not screen_outputs({"score": values}, {"another": 4.0}, NO_FLAGS).any()
+
+
+@pytest.mark.parametrize("shape", [(ROWS, 3), (ROWS, 1), (ROWS, 2, 2)])
+def test_one_element_of_a_list_above_is_enough(shape: tuple[int, ...]) -> None:
+    values = np.zeros(shape)
+    values[3].flat[-1] = 9
+    assert screen_outputs({"pdf": values}, {"pdf": 4.0}, NO_FLAGS).tolist() == only(3, Flag.UNUSUAL_OUTPUT)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_not_finite_is_flagged_and_not_unusual_too(value: float) -> None:
+    values = np.full((ROWS, 2), 1.0)
+    values[2] = value, 9
+    assert screen_outputs({"z": values}, {"z": 4.0}, NO_FLAGS).tolist() == only(2, Flag.NON_FINITE_OUTPUT)
+
+
+def test_of_a_row_that_the_model_was_not_given_no_output_says_anything() -> None:
+    flags = np.array([Flag.DEAD_BAND, Flag.OUT_OF_RANGE, 0, 0, 0], np.uint16)
+    values = np.array([np.nan, 9, 1, 1, 1])
+    expected = [0, Flag.UNUSUAL_OUTPUT.value, 0, 0, 0]
+    assert screen_outputs({"z": values, "y": values + 9}, {"z": 4.0}, flags).tolist() == expected

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from arro3.core import DataType, RecordBatch, RecordBatchReader, list_flatten
+from arro3.core import Array, DataType, RecordBatch, RecordBatchReader, list_flatten
 from numpy.typing import NDArray
 
 from skyfan.errors import InputError
 from skyfan.photoz import metrics, probability
-from skyfan.photoz.sums import INTERVALS, LEVELS
-from skyfan.predictions import NO_VALUE
+from skyfan.photoz.sums import INTERVALS, in_central_intervals, in_intervals
 
 Floats = NDArray[np.float64]
 
@@ -27,8 +26,8 @@ class Compared:
     """Predictions with their true redshifts."""
 
     columns: Mapping[str, NDArray[Any]]
-    """`z_phot` and `z_spec`; `pit` and `crps` where there is a PDF; `within_68` and `within_95` where there are
-    intervals. (rows,) each."""
+    """`z_phot` and `z_spec`; `pit` and `crps` where there is a PDF; `within_68` and `within_95`, 1 or 0, where there
+    are intervals. (rows,) each; NaN for a row whose PDF or interval is null."""
     edges: Floats | None
     """Between the bins of the PDFs, (bins + 1,); None if there are none."""
     stacked_pdf: Floats | None
@@ -83,23 +82,36 @@ def compare(reader: RecordBatchReader, run: str, edges: Floats | None) -> Compar
 def _compared(batch: RecordBatch, edges: Floats | None) -> Compared:
     """Keep of a batch what has a prediction and a true redshift."""
     names = set(batch.schema.names)
-    valued = np.flatnonzero((_numbers(batch, "flags") & NO_VALUE.value) == 0)
-    known = metrics.has_truth(_numbers(batch, "z_spec")[valued])
-    kept = batch.take(valued[known])
-    z_spec = _numbers(kept, "z_spec").astype(np.float64)
-    columns: dict[str, NDArray[Any]] = {"z_phot": _numbers(kept, "z_phot").astype(np.float64), "z_spec": z_spec}
+    predicted = np.isfinite(_numbers(batch, "z_phot"))
+    known = metrics.has_truth(_numbers(batch, "z_spec"))
+    kept = batch.take(np.flatnonzero(predicted & known))
+    z_spec = _numbers(kept, "z_spec")
+    columns = {"z_phot": _numbers(kept, "z_phot"), "z_spec": z_spec}
+    inside: dict[int, Floats] = {}
     stacked = None
     if edges is not None:
-        pdf = np.asarray(list_flatten(kept.column("pdf")).to_numpy(), np.float64).reshape(len(z_spec), -1)
-        pit, columns["crps"] = probability.pit_and_crps(pdf, edges, z_spec)
-        columns |= {"pit": pit} | {f"within_{level}": probability.pit_covered(pit, level / 100) for level in LEVELS}
-        good = np.isfinite(pit)
+        pdf = _numbers(kept, "pdf")
+        columns["pit"], columns["crps"] = probability.pit_and_crps(pdf, edges, z_spec)
+        inside = in_central_intervals(columns["pit"])
+        good = np.isfinite(columns["pit"])
         stacked = (pdf[good] / pdf[good].sum(axis=1, keepdims=True)).sum(axis=0)
     if all(names.issuperset(ends) for ends in INTERVALS.values()):
-        for level, (low, high) in INTERVALS.items():
-            columns[f"within_{level}"] = probability.covered(_numbers(kept, low), _numbers(kept, high), z_spec)
-    return Compared(columns, edges, stacked, batch.num_rows - len(valued), int(np.count_nonzero(~known)))
+        intervals = {level: [_numbers(kept, end) for end in ends] for level, ends in INTERVALS.items()}
+        inside = in_intervals(intervals, z_spec)
+    columns |= {f"within_{level}": values for level, values in inside.items()}
+    without = int(np.count_nonzero(~predicted))
+    return Compared(columns, edges, stacked, without, int(np.count_nonzero(predicted & ~known)))
 
 
-def _numbers(batch: RecordBatch, name: str) -> NDArray[Any]:
-    return np.asarray(batch.column(name).to_numpy())
+def _numbers(batch: RecordBatch, name: str) -> Floats:
+    """Return a column of numbers or lists, (rows,) or (rows, values), NaN where it is null."""
+    column = batch.column(name)
+    rows = np.arange(len(column))
+    if column.null_count:  # an array with nulls cannot go to numpy
+        rows = np.array([row for row in rows.tolist() if not column.slice(row, 1).null_count], np.int64)
+        column = column.take(Array.from_numpy(rows))
+    width = (column.type.list_size or 0,) if DataType.is_fixed_size_list(column.type) else ()
+    flat = list_flatten(column) if width else column
+    numbers = np.full((batch.num_rows, *width), np.nan)
+    numbers[rows] = flat.to_numpy().reshape(len(rows), *width)
+    return numbers

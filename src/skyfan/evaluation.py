@@ -146,13 +146,23 @@ def _metrics(columns: Mapping[str, NDArray[Any]]) -> dict[str, float]:
     point = metrics.scores(columns["z_phot"], columns["z_spec"])
     found = {name: float(getattr(point, "bias" if name == "bias_mean" else name)) for name in list(LABELS)[:9]}
     if "pit" in columns:
-        good = np.isfinite(columns["pit"])
-        found["pit_ks"] = probability.pit_ks(columns["pit"][good])
-        found["crps"] = float(np.mean(columns["crps"][good])) if good.any() else math.nan
+        found["pit_ks"] = probability.pit_ks(_finite(columns["pit"]))
+        found["crps"] = _mean(columns["crps"])
     for level in LEVELS:
         if f"within_{level}" in columns:
-            found[f"coverage_{level}"] = float(np.mean(columns[f"within_{level}"]))
+            found[f"coverage_{level}"] = _mean(columns[f"within_{level}"])
     return found
+
+
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    """Leave out the rows whose PDF or interval is null."""
+    known: NDArray[Any] = values[np.isfinite(values)]
+    return known
+
+
+def _mean(values: NDArray[Any]) -> float:
+    known = _finite(values)
+    return float(np.mean(known)) if len(known) else math.nan
 
 
 def _known(value: float) -> float | None:

@@ -4,10 +4,12 @@ import hashlib
 import itertools
 import os
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from arro3.core import Table
 from numpy.typing import NDArray
 
 from skyfan import __version__
@@ -17,13 +19,29 @@ from skyfan.measure import Meter, peak_memory_mb, utc_now
 from skyfan.partitions import Partition, PartitionRef, open_partition
 from skyfan.photoz.probability import EDGES_KEY, parse_edges
 from skyfan.photoz.sums import INTERVALS, Sums, measure
-from skyfan.predictions import NO_VALUE, build_part, column_types, count_flags, encode_part
+from skyfan.predictions import build_part, column_types, count_flags, encode_part, missing
 from skyfan.predictor import Predicted, Predictor
 from skyfan.staging import load_model
 from skyfan.storage import Bucket
 from skyfan.task import PartRef, Report, Task
 
 VERSIONS = {"skyfan": __version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What became of a task's rows, those of its partitions end to end."""
+
+    read: tuple[PartitionRef, ...]
+    """The partitions, with their rows and hashes as found."""
+    columns: dict[str, NDArray[Any]]
+    """Tensors taken over from the partitions, (rows,) each."""
+    r: NDArray[np.float64]
+    """As `_r_magnitude`, (rows,)."""
+    outputs: dict[str, NDArray[Any]]
+    """Of the model, (rows,) or (rows, values) each."""
+    flags: NDArray[np.uint16]
+    batches: int
 
 
 def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, meter: Meter) -> Report:
@@ -40,49 +58,26 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
     """
     with meter.phase("model"):
         predictor = load_model(task.model, bucket)
-    read: list[PartitionRef] = []
-    columns: list[dict[str, NDArray[Any]]] = []
-    predicted: list[Predicted] = []
-    r: list[NDArray[Any]] = []
-    for ref in task.partitions:
-        with meter.phase("open"):
-            partition = _open_as_planned(ref, data_bucket)
-            columns.append(partition.columns())
-            r.append(_r_magnitude(partition))
-        with meter.phase("hash"):
-            read.append(_as_read(ref, partition))
-        predicted.append(predictor.predict(partition, task.batch_size, meter))
-
-    flags = np.concatenate([item.flags for item in predicted])
-    taken_over = _joined(columns, task)
-    outputs = _joined([item.outputs for item in predicted], task)
-    science = _science(predictor, outputs, flags, taken_over.get("redshift"), np.concatenate(r))
+    rows = _predict_rows(task, predictor, data_bucket, meter)
+    science = _science(predictor, rows)
     with meter.phase("write"):
-        table = build_part(
-            [(ref.key, ref.rows or 0) for ref in read],
-            taken_over,
-            outputs,
-            flags,
-        )
-        data = encode_part(table, _origin(task, predictor))
-        key = RunKeys(task.result_path).part(task.rank)
-        bucket.put(key, data)
-        part = PartRef(key, len(data), len(flags), hashlib.sha256(data).hexdigest())
+        table = build_part([(ref.key, ref.rows or 0) for ref in rows.read], rows.columns, rows.outputs, rows.flags)
+        part = _store_part(table, task, predictor, bucket)
     return Report(
         rank=task.rank,
         status="ok",
         attempt=attempt,
-        partitions=tuple(read),
-        rows_in=sum(ref.rows or 0 for ref in read),
+        partitions=rows.read,
+        rows_in=sum(ref.rows or 0 for ref in rows.read),
         rows_out=table.num_rows,
-        rows_flagged=int(np.count_nonzero(flags)),
-        flags=count_flags(flags),
+        rows_flagged=int(np.count_nonzero(rows.flags)),
+        flags=count_flags(rows.flags),
         part=part,
         columns=column_types(table),
         science=science,
         model=task.model,
         batch_size=task.batch_size,
-        batches=sum(item.batches for item in predicted),
+        batches=rows.batches,
         seconds=meter.seconds(),
         first_prediction_s=meter.first_prediction_s,
         peak_memory_mb=peak_memory_mb(),
@@ -91,6 +86,37 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
         worker=worker_name(),
         versions=VERSIONS,
     )
+
+
+def _predict_rows(task: Task, predictor: Predictor, data_bucket: Bucket, meter: Meter) -> _Rows:
+    """Read a task's partitions, one after the other, and predict their rows."""
+    read: list[PartitionRef] = []
+    columns: list[dict[str, NDArray[Any]]] = []
+    predicted: list[Predicted] = []
+    r: list[NDArray[np.float64]] = []
+    for ref in task.partitions:
+        with meter.phase("open"):
+            partition = _open_as_planned(ref, data_bucket)
+            columns.append(partition.columns())
+            r.append(_r_magnitude(partition))
+        with meter.phase("hash"):
+            read.append(_as_read(ref, partition))
+        predicted.append(predictor.predict(partition, task.batch_size, meter))
+    return _Rows(
+        read=tuple(read),
+        columns=_joined(columns, task),
+        r=np.concatenate(r),
+        outputs=_joined([item.outputs for item in predicted], task),
+        flags=np.concatenate([item.flags for item in predicted]),
+        batches=sum(item.batches for item in predicted),
+    )
+
+
+def _store_part(table: Table, task: Task, predictor: Predictor, bucket: Bucket) -> PartRef:
+    data = encode_part(table, _origin(task, predictor))
+    key = RunKeys(task.result_path).part(task.rank)
+    bucket.put(key, data)
+    return PartRef(key, len(data), table.num_rows, hashlib.sha256(data).hexdigest())
 
 
 def _origin(task: Task, predictor: Predictor) -> dict[str, str]:
@@ -138,7 +164,7 @@ def _as_read(ref: PartitionRef, partition: Partition) -> PartitionRef:
     return PartitionRef(ref.key, ref.bytes, partition.rows, found)
 
 
-def _r_magnitude(partition: Partition) -> NDArray[Any]:
+def _r_magnitude(partition: Partition) -> NDArray[np.float64]:
     """Return the r magnitudes, (rows,), NaN where the partition does not say which of its magnitudes they are."""
     named = partition.metadata.get("bands", "")
     bands = [band.strip() for band in named.split(",")] if "," in named else list(named)
@@ -148,18 +174,13 @@ def _r_magnitude(partition: Partition) -> NDArray[Any]:
     return magnitude.rows(0, partition.rows)[:, bands.index("r")].astype(np.float64)
 
 
-def _science(
-    predictor: Predictor,
-    outputs: dict[str, NDArray[Any]],
-    flags: NDArray[np.uint16],
-    redshift: NDArray[Any] | None,
-    r: NDArray[Any],
-) -> Sums | None:
+def _science(predictor: Predictor, rows: _Rows) -> Sums | None:
     """Hold redshifts against the true ones, where there are both."""
-    scalar = {name: values.reshape(-1) for name, values in outputs.items() if values.size == len(flags)}
+    redshift = rows.columns.get("redshift")
+    scalar = {name: values.reshape(-1) for name, values in rows.outputs.items() if values.size == len(rows.flags)}
     if redshift is None or "z_phot" not in scalar:
         return None
-    pdf, edges = outputs.get("pdf"), parse_edges(predictor.metadata.get(EDGES_KEY), predictor.name)
+    pdf, edges = rows.outputs.get("pdf"), parse_edges(predictor.metadata.get(EDGES_KEY), predictor.name)
     if pdf is not None and edges is not None and pdf.shape[1:] != (len(edges) - 1,):
         raise ModelError(
             f"model {predictor.name}: its output 'pdf' has the shape {pdf.shape} and its metadata {EDGES_KEY!r} "
@@ -167,9 +188,9 @@ def _science(
         )
     has_intervals = scalar.keys() >= set(itertools.chain.from_iterable(INTERVALS.values()))
     return measure(
-        np.where(flags & NO_VALUE.value, np.nan, scalar["z_phot"]),
+        np.where(missing(scalar["z_phot"], rows.flags), np.nan, scalar["z_phot"]),
         redshift,
-        r=r if np.isfinite(r).any() else None,
+        r=rows.r if np.isfinite(rows.r).any() else None,
         pdf=pdf,
         pdf_edges=edges,
         intervals={level: (scalar[low], scalar[high]) for level, (low, high) in INTERVALS.items() if has_intervals},

@@ -39,7 +39,7 @@ PIT_BINS = 20
 def draw(compared: Compared, run: str, folder: Path) -> list[Path]:
     """Draw every plot that the columns allow into a folder; return the files."""
     plots = {"redshifts": _redshifts, "residuals": _residuals, "n_of_z": _n_of_z}
-    if "pit" in compared.columns:
+    if np.isfinite(compared.columns.get("pit", np.nan)).any():
         plots["pit"] = _pit
     files: list[Path] = []
     with mpl.rc_context(STYLE):
@@ -121,7 +121,7 @@ def _n_of_z(_: Figure, axes: Axes, compared: Compared) -> None:
     ):
         counts = np.histogram(values, edges)[0] / (len(values) * width)
         axes.stairs(counts, edges, color=colour, fill=fill, linewidth=1.8, label=label)
-    if compared.stacked_pdf is not None and compared.edges is not None:
+    if compared.stacked_pdf is not None and compared.edges is not None and compared.stacked_pdf.any():
         density = compared.stacked_pdf / compared.stacked_pdf.sum() / np.diff(compared.edges)
         centre = (compared.edges[1:] + compared.edges[:-1]) / 2
         axes.plot(centre, density, color=ORANGE, linewidth=1.8, linestyle="--", label="sum of the PDFs")

@@ -23,7 +23,7 @@ _FRAME_BYTES = 12  # magic, ..., footer, length of the footer, magic
 
 
 class Flag(IntFlag):
-    """What is to be known of a row; the column `flags` is their sum. Rows with one of `NO_VALUE` have no prediction."""
+    """What is to be known of a row; the column `flags` is their sum. Rows with one of `NO_VALUE` have no output."""
 
     NON_FINITE_IMAGE = 1
     """A pixel is NaN or infinite."""
@@ -32,12 +32,15 @@ class Flag(IntFlag):
     DEAD_BAND = 4
     """All pixels of a band have the same value: nothing was observed."""
     NON_FINITE_OUTPUT = 8
-    """The model returned NaN or infinity."""
+    """The model returned NaN or infinity: the outputs that hold it are null, the others are given."""
     OUT_OF_RANGE = 16
     """An input lies outside the range that the model's metadata call valid; the prediction is given all the same."""
+    UNUSUAL_OUTPUT = 32
+    """An output is above what the model's metadata call usual, as a high `anomaly_score`; it is given all the same."""
 
 
-NO_VALUE = Flag.NON_FINITE_IMAGE | Flag.NON_FINITE_MAGNITUDE | Flag.DEAD_BAND | Flag.NON_FINITE_OUTPUT
+NO_VALUE = Flag.NON_FINITE_IMAGE | Flag.NON_FINITE_MAGNITUDE | Flag.DEAD_BAND
+"""Of rows whose inputs cannot be used: every output is null."""
 
 RENAMED = {"redshift": "z_spec"}
 """Partition tensors whose column has another name."""
@@ -50,6 +53,26 @@ def count_flags(flags: NDArray[np.uint16]) -> dict[str, int]:
     """Return the number of rows by name of flag, without the flags that no row has."""
     counts = {str(flag.name).lower(): int(np.count_nonzero(flags & flag.value)) for flag in Flag}
     return {name: count for name, count in counts.items() if count}
+
+
+def missing(values: NDArray[Any], flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Say which rows have no value of an output.
+
+    Parameters
+    ----------
+    values : array, shape (rows,) or (rows, ...)
+        The output, as the model returned it.
+    flags : array of uint16, shape (rows,)
+        Of the rows.
+
+    Returns
+    -------
+    array of bool, shape (rows,)
+        True for rows with one of `NO_VALUE`, and where a number is not finite.
+    """
+    finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    absent: NDArray[np.bool_] = ~finite | ((flags & NO_VALUE.value) != 0)
+    return absent
 
 
 def build_part(
@@ -69,7 +92,7 @@ def build_part(
     outputs : mapping
         What the model returned, shape (rows,) or (rows, values).
     flags : array of uint16, shape (rows,)
-        Rows with one of `NO_VALUE` get null for every output.
+        Of the rows; an output is null where it is `missing`.
     """
     counts = np.array([rows for _, rows in sources], np.int64)
     which = np.repeat(np.arange(len(sources), dtype=np.uint32), counts)
@@ -77,8 +100,7 @@ def build_part(
     source = Array([key for key, _ in sources], type=DataType.utf8()).take(Array.from_numpy(which))
     table: dict[str, Any] = {"source": source, "row": Array.from_numpy(rows)}
     table |= {RENAMED.get(name, name): Array.from_numpy(_flat(values)) for name, values in columns.items()}
-    valid = _valid_rows(flags)
-    table |= {name: _output_column(values, valid) for name, values in outputs.items()}
+    table |= {name: _output_column(values, missing(values, flags)) for name, values in outputs.items()}
     table["flags"] = Array.from_numpy(flags)
     return Table.from_pydict(table)
 
@@ -87,15 +109,7 @@ def _flat(values: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(values.reshape(len(values)))
 
 
-def _valid_rows(flags: NDArray[np.uint16]) -> Array | None:
-    """Row numbers with null where a row has no value, None if every row has one."""
-    bad = (flags & NO_VALUE.value) != 0
-    if not bad.any():
-        return None
-    return Array([None if flagged else row for row, flagged in enumerate(bad.tolist())], type=DataType.uint32())
-
-
-def _output_column(values: NDArray[Any], valid: Array | None) -> Array:
+def _output_column(values: NDArray[Any], absent: NDArray[np.bool_]) -> Array:
     values = np.ascontiguousarray(values)
     if values.ndim == 1 or values.shape[1:] == (1,):
         column = Array.from_numpy(values.reshape(-1))
@@ -103,7 +117,10 @@ def _output_column(values: NDArray[Any], valid: Array | None) -> Array:
         width = int(np.prod(values.shape[1:]))
         flat = Array.from_numpy(values.reshape(-1))
         column = fixed_size_list_array(flat, width, type=DataType.list(Field("item", flat.type), width))
-    return column if valid is None else column.take(valid)
+    if not absent.any():
+        return column
+    rows = [None if gone else row for row, gone in enumerate(absent.tolist())]
+    return column.take(Array(rows, type=DataType.uint32()))
 
 
 def encode_part(table: Table, metadata: Mapping[str, str]) -> bytes:

@@ -1,7 +1,7 @@
 """The built-in worker: an ONNX model, loaded once a process, run over a partition batch by batch."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from skyfan.errors import ModelError, PartitionError
 from skyfan.measure import Meter
 from skyfan.partitions import Partition
-from skyfan.predictions import NO_VALUE, RESERVED, Flag
-from skyfan.screening import ValidRange, parse_valid_range, screen
+from skyfan.predictions import NO_VALUE, RESERVED
+from skyfan.screening import ValidRange, parse_unusual_above, parse_valid_range, screen, screen_outputs
 
 _OUT_OF_MEMORY = re.compile(r"bad[_ ]alloc|failed to allocate|out of memory", re.IGNORECASE)
 _ALIGNMENT = 64
@@ -78,6 +78,7 @@ class Predictor:
         self.inputs = tuple(_model_input(node, name) for node in self._session.get_inputs())
         self.outputs = tuple(str(node.name) for node in self._session.get_outputs())
         self._ranges: Mapping[str, ValidRange] = parse_valid_range(self.metadata.get("valid_range"), name)
+        self._unusual_above: Mapping[str, float] = parse_unusual_above(self.metadata.get("unusual_above"), name)
         clash = sorted(RESERVED.intersection(self.outputs))
         if clash:
             raise ModelError(
@@ -86,11 +87,16 @@ class Predictor:
         names = [needed.name for needed in self.inputs]
         if not names:
             raise ModelError(f"model {name}: has no input; expected tensors of a partition, as image; export it anew")
-        unknown = sorted(self._ranges.keys() - set(names))
+        self._refuse_unknown("valid_range", self._ranges, names, "input")
+        self._refuse_unknown("unusual_above", self._unusual_above, self.outputs, "output")
+
+    def _refuse_unknown(self, key: str, named: Iterable[str], known: Iterable[str], kind: str) -> None:
+        """Refuse metadata that speak of what the model does not have."""
+        unknown = sorted(set(named).difference(known))
         if unknown:
             raise ModelError(
-                f"model {name}: its metadata 'valid_range' names {unknown[0]!r}, which is not an input; "
-                f"expected some of {', '.join(names)}; correct it in the export"
+                f"model {self.name}: its metadata {key!r} names {unknown[0]!r}, which is not an {kind}; "
+                f"expected some of {', '.join(known)}; correct it in the export"
             )
 
     def check(self, partition: Partition) -> None:
@@ -131,7 +137,7 @@ class Predictor:
     def predict(self, partition: Partition, batch_size: int, meter: Meter) -> Predicted:
         """Run the model over every row of a partition.
 
-        Rows that cannot be predicted (see `NO_VALUE`) are flagged and have NaN, never skipped.
+        Rows that cannot be predicted (see `NO_VALUE`) are flagged, never skipped; their outputs mean nothing.
 
         Raises
         ------
@@ -157,7 +163,7 @@ class Predictor:
             partition.blob.release()
         if not outputs:
             self._store(outputs, self._without_a_good_row(partition), 0, 0, partition.rows)
-        self._flag_outputs(outputs, flags)
+        flags |= screen_outputs(outputs, self._unusual_above, flags)
         return Predicted(outputs, flags, len(starts))
 
     def _narrowed(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -224,14 +230,6 @@ class Predictor:
             for needed in self.inputs
         }
         return self._run(feed)
-
-    @staticmethod
-    def _flag_outputs(outputs: dict[str, NDArray[Any]], flags: NDArray[np.uint16]) -> None:
-        """Flag rows whose output is not finite."""
-        for values in outputs.values():
-            if values.dtype.kind == "f":
-                bad = ~np.isfinite(values.reshape(len(flags), -1)).all(axis=1)
-                flags[bad & ((flags & NO_VALUE.value) == 0)] |= Flag.NON_FINITE_OUTPUT.value
 
 
 def _aligned(values: NDArray[Any]) -> NDArray[Any]:

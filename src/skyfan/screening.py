@@ -1,15 +1,16 @@
-"""Looking at rows before the model does: what cannot be predicted is flagged, what is unusual too."""
+"""Looking at what a model is given and what it returns: rows that are of no use, or unusual, are flagged."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from skyfan.errors import ModelError
-from skyfan.predictions import Flag
+from skyfan.predictions import NO_VALUE, Flag, missing
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,27 @@ def parse_valid_range(text: str | None, name: str) -> dict[str, ValidRange]:
         ) from error
 
 
+def parse_unusual_above(text: str | None, name: str) -> dict[str, float]:
+    """Read the model metadata `unusual_above`: a JSON object, output -> the greatest value that is usual.
+
+    Raises
+    ------
+    ModelError
+        If it is something else.
+    """
+    if not text:
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, float])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ModelError(
+            f"model {name}: its metadata 'unusual_above' is {text[:40]!r} ({error}); expected JSON, a number by "
+            'output, such as {"anomaly_score": 4.0}; correct it in the export'
+        ) from error
+
+
 def screen(batch: Mapping[str, NDArray[Any]], ranges: Mapping[str, ValidRange]) -> NDArray[np.uint16]:
-    """Flag the rows of a batch.
+    """Flag the rows of a batch by what the model is to be given.
 
     Parameters
     ----------
@@ -76,6 +96,37 @@ def screen(batch: Mapping[str, NDArray[Any]], ranges: Mapping[str, ValidRange]) 
             outside = (low < ranges[name].low) | (high > ranges[name].high)
             flags[(outside & finite).any(axis=1)] |= Flag.OUT_OF_RANGE.value
     return flags
+
+
+def screen_outputs(
+    outputs: Mapping[str, NDArray[Any]], unusual_above: Mapping[str, float], flags: NDArray[np.uint16]
+) -> NDArray[np.uint16]:
+    """Flag rows by what the model returned.
+
+    Parameters
+    ----------
+    outputs : mapping
+        Output -> values, shape (rows, ...).
+    unusual_above : mapping
+        Output -> the greatest value that the model calls usual.
+    flags : array of uint16, shape (rows,)
+        From `screen`. Of a row with one of `NO_VALUE`, no output says anything.
+
+    Returns
+    -------
+    flags : array of uint16, shape (rows,)
+        `NON_FINITE_OUTPUT` and `UNUSUAL_OUTPUT` alone.
+    """
+    found = np.zeros_like(flags)
+    given = (flags & NO_VALUE.value) == 0
+    for name, values in outputs.items():
+        absent = missing(values, flags)
+        found[given & absent] |= Flag.NON_FINITE_OUTPUT.value
+        if name in unusual_above:
+            # a float64, or a limit that a model's float16 cannot hold would be infinite
+            above = (values > np.float64(unusual_above[name])).any(axis=tuple(range(1, values.ndim)))
+            found[above & ~absent] |= Flag.UNUSUAL_OUTPUT.value
+    return found
 
 
 def _extremes(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

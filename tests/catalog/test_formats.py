@@ -2,7 +2,9 @@
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import astropy.units as u
@@ -70,16 +72,22 @@ def test_parquet(run: skyfan.Run, tmp_path: Path) -> None:
     assert table.drop_columns("flags").equals(expected.drop_columns("flags").cast(table.schema.remove(8)))
     assert table["flags"].to_pylist() == expected["flags"].to_pylist()
     assert table["pdf"].to_pylist()[BAD_ROW] is None
+    described(in_footer(path))
+
+
+def in_footer(path: Path) -> Any:
+    """Return the VOTable in a Parquet file's footer."""
     footer = pq.read_schema(path).metadata
     assert footer[b"IVOA.VOTable-Parquet.version"] == b"1.0"
-    described(votable.parse(io.BytesIO(footer[b"IVOA.VOTable-Parquet.content"]), verify="exception"))
+    return votable.parse(io.BytesIO(footer[b"IVOA.VOTable-Parquet.content"]), verify="exception")
 
 
-def described(file: Any) -> None:
-    """Check what a VOTable says of the columns."""
+def described(file: Any, before: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Check what a VOTable says of the columns; `before` them are others, with these UCDs."""
     table = file.get_first_table()
     fields = {field.name: field for field in table.fields}
-    assert list(fields) == COLUMNS
+    assert list(fields) == [*before, *COLUMNS]
+    assert {name: fields.pop(name).ucd for name in before} == before
     assert {name: field.ucd for name, field in fields.items()} == {
         "source": "meta.id;meta.file",
         "row": "meta.record",
@@ -94,6 +102,8 @@ def described(file: Any) -> None:
     assert (fields["ra"].unit, fields["pdf"].unit, fields["z_phot"].unit) == (u.deg, u.mag, None)
     assert fields["pdf"].arraysize == "10"
     assert fields["z_phot"].description == "photometric redshift"
+    flags = " ".join(fields["flags"].description.split())
+    assert flags.endswith("4 dead_band, 8 non_finite_output, 16 out_of_range, 32 unusual_output")
     assert {info.name: info.value for info in file.resources[0].infos}["skyfan_complete"] == "yes"
 
 
@@ -124,6 +134,9 @@ def test_hats(run: skyfan.Run, tmp_path: Path, lsdb: Any) -> None:
     assert around["object_id"].tolist() == [expected.index[0]]
     assert "skyfan_complete=yes" in (path / "hats.properties").read_text()
     assert not list(path.glob(".spool*"))
+    for file in (*path.rglob("Npix=*.parquet"), path / "dataset" / "_common_metadata"):
+        assert pq.read_schema(file).names == ["_healpix_29", *COLUMNS]
+        described(in_footer(file), {"_healpix_29": "pos.healpix"})
 
 
 def test_hats_is_valid_by_its_own_library(run: skyfan.Run, tmp_path: Path) -> None:

@@ -147,6 +147,16 @@ def test_the_models_own_intervals_go_before_the_pdfs():
     assert (alone.coverage_68, alone.crps, alone.pit_ks) == (1.0, None, None)
 
 
+def test_rows_whose_interval_is_not_known_are_left_out():
+    z = np.full(6, 0.2)
+    ends = {68: (z - 0.1, z + 0.1), 95: (z - 0.2, z - 0.1)}
+    ends[68][0][0], ends[68][1][1], ends[95][0][2], ends[95][1][3] = np.nan, np.inf, -np.inf, np.nan
+    found = measure(z, z, intervals=ends)
+    assert (found.rows, found.interval_rows, found.within_68, found.within_95) == (6, 2, 2, 0)
+    nothing = measure(z, z, intervals={level: (np.full(6, np.nan), z) for level in ends})
+    assert (nothing.interval_rows, scores(nothing).coverage_68) == (0, None)
+
+
 def test_bins_have_the_rows_between_their_ends():
     z_spec = np.array([-0.01, 0.0, 0.05, 0.07, 5.0])
     r = np.array([11.0, 17.0, 17.4, np.nan, 30.0])

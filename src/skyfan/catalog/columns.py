@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from astropy.io.votable.ucd import check_ucd
 
+from skyfan.predictions import Flag
+
 INTEGERS = {
     pa.bool_(): pa.int16(),
     pa.int8(): pa.int16(),
@@ -19,6 +21,8 @@ INTEGERS = {
 }
 """FITS and VOTable have no unsigned integers, and no way to leave out one of 8 bits: the next wider type takes them."""
 
+FLAGS = ", ".join(f"{flag.value} {str(flag.name).lower()}" for flag in Flag)
+
 OWN = {
     "source": ("", "meta.id;meta.file", "Key of the partition that the row comes from"),
     "row": ("", "meta.record", "Row in that partition, from 0"),
@@ -26,7 +30,7 @@ OWN = {
     "ra": ("deg", "pos.eq.ra;meta.main", "Right ascension"),
     "dec": ("deg", "pos.eq.dec;meta.main", "Declination"),
     "z_spec": ("", "src.redshift", "True redshift, as the partition has it"),
-    "flags": ("", "meta.code", "Sum of the flags that the row has; 0 if it has none"),
+    "flags": ("", "meta.code", "Sum of the flags that the row has, 0 if it has none: " + FLAGS),
 }
 """By column that is not the model's: unit, UCD, description."""
 

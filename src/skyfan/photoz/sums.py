@@ -49,7 +49,7 @@ class Sums(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rows: int = 0
     """With both a prediction and a true redshift: all else here is of these."""
     rows_without_prediction: int = 0
-    """Flagged as having no value, or z_phot is not finite."""
+    """z_phot is not finite: null in the catalogue."""
     rows_without_redshift: int = 0
     """Predicted, but z_spec is not finite, or not above -1."""
     dz_sum: float = 0.0
@@ -104,7 +104,8 @@ def measure(
     pdf, pdf_edges : array, shape (n, bins) and (bins + 1,), optional
         Probabilities and the redshifts between them.
     intervals : mapping, optional
-        68 and 95 -> lower and upper end, (n,) each. Without them intervals are the central ones of the PDF.
+        68 and 95 -> lower and upper end, (n,) each; rows of which one is not finite are left out. Without them
+        intervals are the central ones of the PDF.
     """
     predicted, true = np.asarray(z_phot, np.float64), np.asarray(z_spec, np.float64)
     finite, known = np.isfinite(predicted), metrics.has_truth(true)
@@ -225,20 +226,41 @@ def _pdf_sums(
 ) -> dict[str, Any]:
     """Return the fields of `Sums` that tell of PDFs and intervals."""
     sums: dict[str, Any] = {}
-    inside = {
-        level: probability.covered(np.asarray(low)[used], np.asarray(high)[used], true)
-        for level, (low, high) in intervals.items()
-    }
+    ends = {level: np.asarray(pair)[:, used] for level, pair in intervals.items()}
+    inside = in_intervals(ends, true) if ends else {}
     if pdf is not None and edges is not None:
         pit, crps = probability.pit_and_crps(_rows(np.asarray(pdf), used), edges, true)
         pit, crps = pit[np.isfinite(pit)], crps[np.isfinite(pit)]
         counts = pack(probability.pit_histogram(pit, PIT_BINS))
         sums |= {"pdf_rows": len(pit), "pit_counts": counts, "crps_sum": float(crps.sum())}
-        inside = inside or {level: probability.pit_covered(pit, level / 100) for level in LEVELS}
+        inside = inside or in_central_intervals(pit)
     if inside:
-        within = {f"within_{level}": int(np.count_nonzero(inside[level])) for level in LEVELS}
-        sums |= {"interval_rows": len(inside[LEVELS[0]]), **within}
+        within = {f"within_{level}": int(np.nansum(inside[level])) for level in LEVELS}
+        sums |= {"interval_rows": int(np.count_nonzero(np.isfinite(inside[LEVELS[0]]))), **within}
     return sums
+
+
+def in_intervals(intervals: Mapping[int, ArrayLike], z_spec: ArrayLike) -> dict[int, Floats]:
+    """Return for each level whether z_spec lies in the interval: 1 or 0, NaN where not all ends are finite, (n,) each.
+
+    Parameters
+    ----------
+    intervals : mapping
+        68 and 95 -> lower and upper end, (2, n).
+    z_spec : array, shape (n,)
+        True redshifts.
+    """
+    ends = {level: np.asarray(pair, np.float64) for level, pair in intervals.items()}
+    known = np.isfinite([*ends.values()]).all(axis=(0, 1))
+    return {
+        level: np.where(known, probability.covered(low, high, z_spec), np.nan) for level, (low, high) in ends.items()
+    }
+
+
+def in_central_intervals(pit: Floats) -> dict[int, Floats]:
+    """Return the same for the central intervals of PDFs, from their PIT values, (n,): NaN where that is NaN."""
+    known = np.isfinite(pit)
+    return {level: np.where(known, probability.pit_covered(pit, level / 100), np.nan) for level in LEVELS}
 
 
 def _rows(values: NDArray[Any], used: NDArray[np.intp]) -> NDArray[Any]:
