@@ -1,20 +1,25 @@
 """The verdict: complete only if every task is proven, and otherwise exactly what is wrong."""
 
 import dataclasses
+import gc
 import json
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
+from skyfan.combined import Combined
 from skyfan.errors import PartitionError, StoreError
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter
 from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload
+from skyfan.photoz.sums import measure
 from skyfan.reports import Collected, collect, describe, failed_report, names_of
 from skyfan.storage import Bucket, Store
-from skyfan.summary import Drive, Summary, decode_summary, encode_combined, judge
+from skyfan.summary import Drive, Summary, decode_summary, judge
+from skyfan.tally import SUMS_AT_ONCE, Tally
 from skyfan.task import ModelRef, PartRef, Report, Seconds, Task, decode_report
 
 KEYS = RunKeys("results/one")
@@ -59,7 +64,18 @@ def bucket(tmp_path: Any) -> Bucket:
 
 
 def verdict(bucket: Bucket, tasks: list[Task] = TASKS) -> Summary:
-    return judge(PAYLOAD, tasks, collect(bucket, KEYS, tasks), DRIVE, ["a warning"])
+    return judged(bucket, tasks, DRIVE, ["a warning"])
+
+
+def judged(bucket: Bucket, tasks: list[Task], drive: Drive, warnings: list[str]) -> Summary:
+    tally = Tally()
+    return judge(PAYLOAD, tasks, collect(bucket, KEYS, tasks, tally.add), tally, drive, warnings=warnings)
+
+
+def combined(bucket: Bucket) -> list[dict[str, Any]]:
+    records = Combined(PAYLOAD.result_path)
+    collect(bucket, KEYS, TASKS, records.add)
+    return json.loads(records.encode())  # type: ignore[no-any-return]
 
 
 NOT_DONE = "1 of 3 tasks without a valid report or part: 1; run the payload again: it does only these"
@@ -81,8 +97,8 @@ def test_all_done_is_complete(bucket: Bucket) -> None:
 
 
 def test_no_task_at_all_is_not_complete(bucket: Bucket) -> None:
-    empty = Collected(ok={}, failed={}, missing=[], surplus=[])
-    assert not judge(PAYLOAD, [], empty, DRIVE, []).complete
+    empty = Collected(done={}, failed={}, missing=[], surplus=[], kinds={})
+    assert not judge(PAYLOAD, [], empty, Tally(), DRIVE, warnings=[]).complete
 
 
 @pytest.mark.parametrize("key", [KEYS.report(1), KEYS.part(1)], ids=["report", "part"])
@@ -178,7 +194,7 @@ def test_figures_are_named_for_what_they_are(bucket: Bucket) -> None:
 
 def test_a_run_that_mapped_nothing_has_a_rate_of_zero(bucket: Bucket) -> None:
     idle = Drive(started_at="", run_wall_s=1.0, map_wall_s=0.0)
-    assert judge(PAYLOAD, TASKS, collect(bucket, KEYS, TASKS), idle, []).rows_per_s_map_wall == 0.0
+    assert judged(bucket, TASKS, idle, []).rows_per_s_map_wall == 0.0
 
 
 def test_a_summary_is_read_back(bucket: Bucket) -> None:
@@ -228,7 +244,7 @@ SEED_KEYS = {
 
 
 def test_combined_data_has_a_record_a_task_with_the_original_keys(bucket: Bucket) -> None:
-    records = json.loads(encode_combined(PAYLOAD, collect(bucket, KEYS, TASKS)))
+    records = combined(bucket)
     assert [record["rank"] for record in records] == [0, 1, 2]
     assert all(record.keys() >= SEED_KEYS for record in records)
     record = records[1]
@@ -241,13 +257,14 @@ def test_combined_data_has_a_record_a_task_with_the_original_keys(bucket: Bucket
 
 def test_combined_data_lists_the_partitions_of_a_task_that_has_several(bucket: Bucket) -> None:
     both = (PartitionRef("a", 1, 5), PartitionRef("b", 1, 5))
-    found = Collected({0: good(TASKS[0], partitions=both)}, {}, [], [])
-    assert json.loads(encode_combined(PAYLOAD, found))[0]["data_path"] == ["a", "b"]
+    records = Combined(PAYLOAD.result_path)
+    records.add(good(TASKS[0], partitions=both))
+    assert json.loads(records.encode())[0]["data_path"] == ["a", "b"]
 
 
 def test_combined_data_leaves_out_what_is_not_done(bucket: Bucket) -> None:
     bucket.delete([KEYS.part(1)])
-    assert [record["rank"] for record in json.loads(encode_combined(PAYLOAD, collect(bucket, KEYS, TASKS)))] == [0, 2]
+    assert [record["rank"] for record in combined(bucket)] == [0, 2]
 
 
 def test_any_error_is_described_as_what_it_was() -> None:
@@ -266,3 +283,30 @@ def test_many_ranks_are_counted_rather_than_listed() -> None:
 def test_a_collection_cannot_be_changed(bucket: Bucket) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         collect(bucket, KEYS, TASKS).missing = []  # type: ignore[misc]
+
+
+def test_reports_are_seen_one_by_one_and_not_kept(bucket: Bucket) -> None:
+    alive: list[int] = []
+
+    def see(report: Report) -> None:
+        alive.append(sum(isinstance(thing, Report) for thing in gc.get_objects()))
+
+    tasks = [msgspec.structs.replace(TASKS[0], rank=rank) for rank in range(50)]
+    for task in tasks:
+        content = f"part of task {task.rank}".encode()
+        part = PartRef(KEYS.part(task.rank), len(content), 10, "hash")
+        bucket.put(KEYS.part(task.rank), content)
+        bucket.put(KEYS.report(task.rank), good(task, part=part, science=measure([0.1], [0.1])).encode())
+    assert len(collect(bucket, KEYS, tasks, see).done) == len(alive) == 50
+    assert alive[-1] <= alive[0] + 1
+
+
+def test_sums_of_many_tasks_are_those_of_one(bucket: Bucket) -> None:
+    z = np.random.default_rng(1).uniform(0.02, 0.3, (SUMS_AT_ONCE + 5, 8))
+    tally = Tally()
+    for rows in z:
+        tally.add(good(TASKS[0], science=measure(rows + 0.01, rows)))
+    whole = measure((z + 0.01).ravel(), z.ravel())
+    assert tally.science is not None
+    assert (tally.science.rows, tally.science.dz_counts) == (whole.rows, whole.dz_counts)
+    assert tally.science.dz_sum == pytest.approx(whole.dz_sum)

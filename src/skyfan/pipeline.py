@@ -104,7 +104,7 @@ def _where_stopped(payload: Payload, store: Store) -> str:
         bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
         data = bucket.get(keys.manifest)
         tasks = decode_manifest(data, keys.manifest) if data else []
-        done = f" with {len(collect(bucket, keys, tasks).ok)} of {counted(len(tasks), 'task')} done"
+        done = f" with {len(collect(bucket, keys, tasks).done)} of {counted(len(tasks), 'task')} done"
     return f"{payload.run_id}: stopped{done}; nothing of these is lost: run the same payload again to go on"
 
 

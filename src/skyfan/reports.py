@@ -1,47 +1,80 @@
 """The reports of a run as a whole: which tasks are done, and what else lies beside them."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter, utc_now
 from skyfan.storage import Bucket
-from skyfan.task import Report, Task, TaskError, decode_report, describe
+from skyfan.task import PartRef, Report, Task, TaskError, decode_report, describe
 from skyfan.wording import counted
+
+Kind = tuple[tuple[str, str], ...]
+"""Names and types of a part's columns."""
+
+
+class Done(NamedTuple):
+    """What is kept in mind of a task that is done."""
+
+    rows: int
+    part: PartRef
 
 
 @dataclass(frozen=True)
 class Collected:
     """What a run has stored, held against its manifest."""
 
-    ok: dict[int, Report]
-    """By rank: valid reports whose part is there."""
+    done: dict[int, Done]
+    """By rank, in order: tasks with a valid report whose part is there."""
     failed: dict[int, Report]
     """By rank: reports of tasks whose last attempt failed."""
     missing: list[int]
     """Ranks with neither."""
     surplus: list[str]
     """Keys that no task of the manifest explains."""
+    kinds: dict[Kind, list[int]]
+    """Ranks of the tasks that are done, by the columns of their parts."""
+
+    @property
+    def rows(self) -> int:
+        """In the parts of the tasks that are done."""
+        return sum(task.rows for task in self.done.values())
 
 
-def collect(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> Collected:
-    """Read every report that the manifest expects and check that its part is there, in its size."""
+def collect(
+    bucket: Bucket, keys: RunKeys, tasks: Sequence[Task], see: Callable[[Report], None] = lambda report: None
+) -> Collected:
+    """Read every report that the manifest expects and check that its part is there, in its size.
+
+    Parameters
+    ----------
+    bucket : Bucket
+    keys : RunKeys
+    tasks : sequence of Task
+        The manifest, by rank.
+    see : callable
+        Told of each valid report as it is read, by rank; reports are not kept.
+    """
     parts = {entry.key: entry.bytes for entry in bucket.list(keys.predictions)}
     present = {entry.key for entry in bucket.list(keys.reports)}
     wanted = [task for task in tasks if keys.report(task.rank) in present]
+    done: dict[int, Done] = {}
+    kinds: dict[Kind, list[int]] = {}
     reports = map(decode_report, bucket.get_many(keys.report(task.rank) for task in wanted))
-    ok = {
-        task.rank: report
-        for task, report in zip(wanted, reports, strict=True)
-        if report is not None and is_done(report, task, keys, parts.get(keys.part(task.rank)))
-    }
-    failed = _failures(bucket, keys, [task for task in tasks if task.rank not in ok])
+    for task, report in zip(wanted, reports, strict=True):
+        if report is None or report.part is None:
+            continue
+        if is_done(report, task, keys, parts.get(keys.part(task.rank))):
+            done[task.rank] = Done(report.rows_out, report.part)
+            kinds.setdefault(tuple(report.columns.items()), []).append(task.rank)
+            see(report)
+    failed = _failures(bucket, keys, [task for task in tasks if task.rank not in done])
     expected = {keys.report(task.rank) for task in tasks} | {keys.part(task.rank) for task in tasks}
     # names that begin with a dot are a file system's own business (.DS_Store, .nfs0001)
     strange = [key for key in (present | parts.keys()) - expected if not key.rsplit("/", 1)[-1].startswith(".")]
-    missing = [task.rank for task in tasks if task.rank not in ok and task.rank not in failed]
-    return Collected(ok, failed, missing, sorted(strange))
+    missing = [task.rank for task in tasks if task.rank not in done and task.rank not in failed]
+    return Collected(done, failed, missing, sorted(strange), kinds)
 
 
 def is_done(report: Report, task: Task, keys: RunKeys, part_bytes: int | None) -> bool:
@@ -84,12 +117,11 @@ def problems_of(tasks: Sequence[Task], found: Collected) -> list[str]:
 
 def _unlike_columns(found: Collected) -> list[str]:
     """Say which parts have other columns than most: they are then not one catalogue."""
-    kinds = Counter(tuple(report.columns.items()) for report in found.ok.values())
-    if len(kinds) < 2:
+    if len(found.kinds) < 2:
         return []
-    usual = kinds.most_common(1)[0][0]
-    others = [rank for rank, report in found.ok.items() if tuple(report.columns.items()) != usual]
-    sets = [frozenset(kind) for kind in kinds]
+    usual = max(found.kinds, key=lambda kind: len(found.kinds[kind]))
+    others = [rank for kind, ranks in found.kinds.items() if kind != usual for rank in ranks]
+    sets = [frozenset(kind) for kind in found.kinds]
     differing = frozenset[tuple[str, str]]().union(*sets) - sets[0].intersection(*sets[1:])
     named = ", ".join(sorted(f"{name} ({kind})" for name, kind in differing)) or "their order"
     said = f"the parts of {counted(len(others), 'task')} have other columns than the others: {names_of(others)}"

@@ -196,5 +196,4 @@ class Run:
             yield part.key, data
 
     def _done_parts(self) -> list[PartRef]:
-        done = collect(self._bucket, self._keys, self.tasks).ok
-        return [report.part for _, report in sorted(done.items()) if report.part]
+        return [task.part for task in collect(self._bucket, self._keys, self.tasks).done.values()]

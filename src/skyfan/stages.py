@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from skyfan.claim import check_claim, claim, release_claim, release_tasks
+from skyfan.combined import Combined
 from skyfan.errors import PartitionError, StoreError, SurveyError
 from skyfan.inference import predict_task
 from skyfan.keys import RunKeys, index_of
@@ -17,7 +18,8 @@ from skyfan.payload import Payload
 from skyfan.reports import collect, failed_report, is_done
 from skyfan.staging import inspect_model, resolve_model
 from skyfan.storage import Bucket, Store
-from skyfan.summary import Drive, Summary, encode_combined, judge
+from skyfan.summary import Drive, Summary, judge
+from skyfan.tally import Tally
 from skyfan.task import Report, Task, TaskError, decode_report, decode_task
 
 
@@ -172,9 +174,15 @@ def summarize(payload: Payload, tasks: Sequence[Task], store: Store, drive: Driv
     """
     bucket = store.bucket(payload.bucket)
     keys = RunKeys(payload.result_path)
-    collected = collect(bucket, keys, tasks)
-    summary = judge(payload, tasks, collected, drive, warnings)
-    bucket.put(keys.combined, encode_combined(payload, collected))
+    tally, combined = Tally(), Combined(payload.result_path)
+
+    def see(report: Report) -> None:
+        tally.add(report)
+        combined.add(report)
+
+    found = collect(bucket, keys, tasks, see)
+    summary = judge(payload, tasks, found, tally, drive, warnings=warnings)
+    bucket.put(keys.combined, combined.encode())
     bucket.put(keys.summary, summary.encode())
     return summary
 
@@ -209,9 +217,9 @@ def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket)
         return None
     tasks = decode_manifest(stored, f"{bucket.name}/{keys.manifest}")
     found = collect(bucket, keys, tasks)
-    if not found.ok:
+    if not found.done:
         return None
-    done = {rank: report.rows_out for rank, report in found.ok.items()}
+    done = {rank: task.rows for rank, task in found.done.items()}
     try:
         partitions, warnings = _select(payload, data_bucket)
     except SurveyError as error:

@@ -45,7 +45,7 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
     alive = lease is not None and not lease.lapsed()
     found = collect(bucket, keys, tasks)
     summary = decode_summary(bucket.get(keys.summary))
-    all_ok = bool(tasks) and len(found.ok) == len(tasks) and not found.surplus
+    all_ok = bool(tasks) and len(found.done) == len(tasks) and not found.surplus
     state: State
     if alive:
         state = "running"
@@ -60,9 +60,9 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
         state=state,
         driver=lease.driver if alive and lease is not None else None,
         tasks=len(tasks),
-        tasks_ok=len(found.ok),
+        tasks_ok=len(found.done),
         tasks_failed=len(found.failed),
         rows=None if not expected or None in expected else sum(rows for rows in expected if rows is not None),
-        rows_done=sum(report.rows_out for report in found.ok.values()),
+        rows_done=found.rows,
         problems=[*([] if alive else problems_of(tasks, found)), *failures[:10]],
     )

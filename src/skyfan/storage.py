@@ -1,5 +1,6 @@
 """Opening a store: the root under which buckets live, in a folder, on S3 or in memory."""
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ DEFAULT_STORE = "./skyfan-data"
 STORE_VARIABLE = "SKYFAN_STORE"
 REQUEST_TIMEOUT = timedelta(minutes=15)  # for the whole body: a large partition over a slow line takes its time
 READERS = 16  # requests in flight when many small objects are read
+READ_AHEAD = 256  # of them, that wait to be looked at
 
 Create = Literal["nothing", "on paper", "bucket", "store"]
 
@@ -190,9 +192,11 @@ class Bucket:
                 return None
 
     def get_many(self, keys: Iterable[str]) -> Iterator[bytes | None]:
-        """Yield the bytes of many small objects, in order."""
+        """Yield the bytes of many small objects, in order; only few are read ahead."""
         with ThreadPoolExecutor(READERS) as pool:
-            yield from pool.map(self.get, keys)
+            rest = iter(keys)
+            while several := list(itertools.islice(rest, READ_AHEAD)):
+                yield from pool.map(self.get, several)
 
     def blob(self, key: str) -> Blob | None:
         """Open one object to be read whole: a local file is mapped, a remote one fetched by one request."""

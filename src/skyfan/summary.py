@@ -1,10 +1,6 @@
 """The verdict on a run: complete or not, and every figure, each named for what it is."""
 
-import math
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct, field
@@ -12,9 +8,10 @@ from msgspec import Struct, field
 from skyfan.measure import utc_now
 from skyfan.payload import Payload
 from skyfan.photoz.science import Science, scores
-from skyfan.photoz.sums import Sums, add
+from skyfan.photoz.sums import Sums
 from skyfan.reports import Collected, problems_of
-from skyfan.task import ModelRef, Report, Seconds, Task, TaskError
+from skyfan.tally import Spread, Tally
+from skyfan.task import ModelRef, Seconds, Task, TaskError
 
 MAX_LISTED = 100
 """Failures and surplus keys that a summary lists; it counts them all."""
@@ -43,15 +40,6 @@ class Failure(Struct, frozen=True):
     attempts: int
     partitions: tuple[str, ...]
     error: TaskError
-
-
-class Spread(Struct, frozen=True):
-    """A figure over all tasks."""
-
-    min: float = 0.0
-    median: float = 0.0
-    p95: float = 0.0
-    max: float = 0.0
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -119,43 +107,63 @@ def decode_summary(data: bytes | None) -> Summary | None:
         return None
 
 
-def judge(payload: Payload, tasks: Sequence[Task], found: Collected, drive: Drive, warnings: Sequence[str]) -> Summary:
-    """Add up the reports of a run and say whether it is complete."""
-    reports = list(found.ok.values())
+def judge(
+    payload: Payload,
+    tasks: Sequence[Task],
+    found: Collected,
+    tally: Tally,
+    drive: Drive,
+    *,
+    warnings: Sequence[str],
+) -> Summary:
+    """Say whether a run is complete, and everything else that its reports tell.
+
+    Parameters
+    ----------
+    payload : Payload
+    tasks : sequence of Task
+        The manifest.
+    found : Collected
+        What the run has stored.
+    tally : Tally
+        Of the reports that were found.
+    drive : Drive
+    warnings : sequence of str
+    """
     expected = [task.rows for task in tasks]
     problems = problems_of(tasks, found)
-    sums = [report.science for _, report in sorted(found.ok.items()) if report.science]
-    science_sums = add(*sums) if sums else None
+    sums = tally.science
+    busy = sum(tally.task_seconds)
     return Summary(
         run=payload.run_id,
         complete=not problems,
         problems=problems,
         warnings=list(warnings),
         tasks=len(tasks),
-        tasks_ok=len(reports),
+        tasks_ok=len(found.done),
         tasks_failed=len(found.failed),
         tasks_missing=len(found.missing),
         partitions=sum(len(task.partitions) for task in tasks),
-        bytes_in=sum(ref.bytes for report in reports for ref in report.partitions),
+        bytes_in=tally.bytes_in,
         rows_expected=None if None in expected else sum(rows for rows in expected if rows is not None),
-        rows_in=sum(report.rows_in for report in reports),
-        rows_out=sum(report.rows_out for report in reports),
-        rows_flagged=sum(report.rows_flagged for report in reports),
-        flags=dict(sum((Counter(report.flags) for report in reports), Counter())),
-        bytes_out=sum(report.part.bytes for report in reports if report.part),
+        rows_in=tally.rows_in,
+        rows_out=tally.rows_out,
+        rows_flagged=tally.rows_flagged,
+        flags=dict(tally.flags),
+        bytes_out=tally.bytes_out,
         failures=_failures(found),
         surplus=found.surplus[:MAX_LISTED],
         drive=drive,
         rows_per_s_map_wall=round(drive.rows / drive.map_wall_s, 1) if drive.map_wall_s > 0 else 0.0,
-        rows_per_s_workers_sum=_workers_sum(reports, drive.workers),
-        worker_seconds=_added(reports),
-        task_seconds=_spread(report.seconds.total for report in reports),
-        worker_peak_memory_mb=_spread(report.peak_memory_mb for report in reports),
-        first_prediction_s=_spread(r.first_prediction_s for r in reports if r.first_prediction_s is not None),
-        science=scores(science_sums) if science_sums else None,
-        science_sums=science_sums,
+        rows_per_s_workers_sum=round(drive.workers * tally.rows_out / busy, 1) if busy > 0 else 0.0,
+        worker_seconds=tally.seconds,
+        task_seconds=Spread.of(tally.task_seconds),
+        worker_peak_memory_mb=Spread.of(tally.peak_memory_mb),
+        first_prediction_s=Spread.of(tally.first_prediction_s),
+        science=scores(sums) if sums else None,
+        science_sums=sums,
         model=tasks[0].model if tasks else None,
-        versions=_versions(reports),
+        versions=tally.versions,
         ended_at=utc_now(),
     )
 
@@ -166,61 +174,3 @@ def _failures(found: Collected) -> list[Failure]:
         Failure(rank, report.attempt, tuple(ref.key for ref in report.partitions), report.error or unknown)
         for rank, report in sorted(found.failed.items())[:MAX_LISTED]
     ]
-
-
-def _workers_sum(reports: Sequence[Report], workers: int) -> float:
-    busy = sum(report.seconds.total for report in reports)
-    return round(workers * sum(report.rows_out for report in reports) / busy, 1) if busy > 0 else 0.0
-
-
-def _added(reports: Iterable[Report]) -> Seconds:
-    totals: Counter[str] = Counter()
-    for report in reports:
-        totals.update(msgspec.structs.asdict(report.seconds))
-    return Seconds(**{name: round(value, 3) for name, value in totals.items()})
-
-
-def _spread(values: Iterable[float]) -> Spread:
-    ordered = sorted(values)
-    if not ordered:
-        return Spread()
-    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
-    return Spread(*(round(value, 3) for value in (ordered[0], statistics.median(ordered), p95, ordered[-1])))
-
-
-def _versions(reports: Iterable[Report]) -> dict[str, list[str]]:
-    seen: dict[str, set[str]] = defaultdict(set)
-    for report in reports:
-        for program, version in report.versions.items():
-            seen[program].add(version)
-    return {program: sorted(versions) for program, versions in sorted(seen.items())}
-
-
-def encode_combined(payload: Payload, found: Collected) -> bytes:
-    """Encode the reports of the tasks that are done in the original system's form, one record a task, by rank.
-
-    Its keys are kept; what they hold is what they say: `total_cpu_time (seconds)` is the seconds that the task took,
-    where the original had a profiler's sum of nested calls, and `throughput_bps` is bits of partitions read a second.
-    """
-    records = [_record(payload, report) for _, report in sorted(found.ok.items())]
-    return b"[\n" + b",\n".join(map(msgspec.json.encode, records)) + b"\n]\n"
-
-
-def _record(payload: Payload, report: Report) -> dict[str, Any]:
-    total = report.seconds.total or 1e-9
-    keys = [ref.key for ref in report.partitions]
-    read = sum(ref.bytes for ref in report.partitions)
-    return {
-        "rank": report.rank,
-        "total_cpu_time (seconds)": round(total, 6),
-        "total_cpu_memory (MB)": report.peak_memory_mb,
-        "total_process_memory (MB)": report.peak_memory_mb,
-        "execution_time (seconds/batch)": round(report.seconds.predict / max(report.batches, 1), 6),
-        "num_batches": report.batches,
-        "batch_size": report.batch_size,
-        "device": report.device,
-        "throughput_bps": round(8 * read / total, 1),
-        "sample_persec": round(report.rows_out / total, 3),
-        "result_path": payload.result_path,
-        "data_path": keys[0] if len(keys) == 1 else keys,
-    }

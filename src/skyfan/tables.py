@@ -10,7 +10,8 @@ from skyfan.evaluation import LABELS, Evaluation, shown
 from skyfan.photoz.science import Science
 from skyfan.stages import Plan
 from skyfan.standing import Standing
-from skyfan.summary import Spread, Summary
+from skyfan.summary import Summary
+from skyfan.tally import Spread
 from skyfan.verification import Verification
 from skyfan.wording import counted, size
 

@@ -3,17 +3,19 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from skyfan.errors import PartitionError
 from skyfan.keys import RunKeys
+from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload
 from skyfan.predictions import read_part
 from skyfan.reports import collect, problems_of
 from skyfan.storage import Bucket
-from skyfan.task import Report, Task
+from skyfan.task import PartRef, Report, Task
 
 READERS = 4
 AGAIN = "delete it and run the payload again to have it written anew"
@@ -37,38 +39,49 @@ class Verification(Struct, frozen=True, kw_only=True):
 
 def verify_run(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys) -> Verification:
     """Read every part of a run's manifest again and hold it against its report."""
-    found = collect(bucket, keys, tasks)
+    promises: list[_Promise] = []
+    found = collect(bucket, keys, tasks, lambda report: promises.extend(_promised(report)))
     problems = problems_of(tasks, found)
     with ThreadPoolExecutor(READERS) as pool:
-        faults = list(pool.map(lambda report: _fault(report, bucket), found.ok.values()))
-    proven = [report for report, fault in zip(found.ok.values(), faults, strict=True) if fault is None]
+        faults = list(pool.map(lambda promise: _fault(promise, bucket), promises))
+    proven = [promise for promise, fault in zip(promises, faults, strict=True) if fault is None]
     problems += [fault for fault in faults if fault is not None]
     return Verification(
         run=payload.run_id,
         complete=not problems,
         tasks=len(tasks),
         tasks_proven=len(proven),
-        rows=sum(report.rows_out for report in proven),
+        rows=sum(promise.part.rows for promise in proven),
         problems=problems,
     )
 
 
-def _fault(report: Report, bucket: Bucket) -> str | None:
+class _Promise(NamedTuple):
+    """What a report says that must be found in the store."""
+
+    part: PartRef
+    partitions: tuple[PartitionRef, ...]
+
+
+def _promised(report: Report) -> list[_Promise]:
+    return [_Promise(report.part, report.partitions)] if report.part else []
+
+
+def _fault(promise: _Promise, bucket: Bucket) -> str | None:
     """Say what is wrong with a task's part, None if nothing is."""
-    if report.part is None:
-        return f"task {report.rank}: its report names no part"
-    data = bucket.get(report.part.key)
+    part = promise.part
+    data = bucket.get(part.key)
     if data is None:
-        return f"{report.part.key}: is not there"
+        return f"{part.key}: is not there"
     found = hashlib.sha256(data).hexdigest()
-    if found != report.part.sha256:
-        return f"{report.part.key}: its hash is {found[:12]}, the report says {report.part.sha256[:12]}; {AGAIN}"
+    if found != part.sha256:
+        return f"{part.key}: its hash is {found[:12]}, the report says {part.sha256[:12]}; {AGAIN}"
     try:
-        table = read_part(data, report.part.key).read_all()
+        table = read_part(data, part.key).read_all()
     except PartitionError as error:
         return str(error)
-    expected = [(ref.key, row) for ref in report.partitions for row in range(ref.rows or 0)]
+    expected = [(ref.key, row) for ref in promise.partitions for row in range(ref.rows or 0)]
     if list(zip(table.column("source").to_pylist(), table.column("row").to_pylist(), strict=True)) != expected:
-        got = f"{report.part.key}: its {table.num_rows} rows"
+        got = f"{part.key}: its {table.num_rows} rows"
         return f"{got} are not its partitions' {len(expected)}, each once, in order; {AGAIN}"
     return None

@@ -1,0 +1,48 @@
+"""combined_data.json: the reports of a run in the original system's form, for scripts written for it."""
+
+from typing import Any
+
+import msgspec
+
+from skyfan.task import Report
+
+
+class Combined:
+    """The records of a run, one a task that is done, in the order that their reports come.
+
+    Its keys are the original's; what they hold is what they say: `total_cpu_time (seconds)` is the seconds that the
+    task took, where the original had a profiler's sum of nested calls, and `throughput_bps` is bits of partitions read
+    a second.
+    """
+
+    def __init__(self, result_path: str) -> None:
+        self._result_path = result_path
+        self._records: list[bytes] = []
+
+    def add(self, report: Report) -> None:
+        """Add the record of one more task."""
+        self._records.append(msgspec.json.encode(_record(report, self._result_path)))
+
+    def encode(self) -> bytes:
+        """Return all records as one JSON array, a line each."""
+        return b"[\n" + b",\n".join(self._records) + b"\n]\n"
+
+
+def _record(report: Report, result_path: str) -> dict[str, Any]:
+    total = report.seconds.total or 1e-9
+    keys = [ref.key for ref in report.partitions]
+    read = sum(ref.bytes for ref in report.partitions)
+    return {
+        "rank": report.rank,
+        "total_cpu_time (seconds)": round(total, 6),
+        "total_cpu_memory (MB)": report.peak_memory_mb,
+        "total_process_memory (MB)": report.peak_memory_mb,
+        "execution_time (seconds/batch)": round(report.seconds.predict / max(report.batches, 1), 6),
+        "num_batches": report.batches,
+        "batch_size": report.batch_size,
+        "device": report.device,
+        "throughput_bps": round(8 * read / total, 1),
+        "sample_persec": round(report.rows_out / total, 3),
+        "result_path": result_path,
+        "data_path": keys[0] if len(keys) == 1 else keys,
+    }
