@@ -1,6 +1,7 @@
 """The exported file: the same redshifts as torch, any batch, and everything a run needs to know inside it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,14 +13,19 @@ from photoz.small import TINY
 from skyfan.errors import ModelError
 from skyfan.photoz import checkpoint as checkpoints
 from skyfan.photoz import export as module
-from skyfan.photoz.export import export, export_random, quantise
+from skyfan.photoz.calibration import calibrate
+from skyfan.photoz.dataset import open_survey, split
+from skyfan.photoz.export import KEPT_FLOAT, export, export_random, quantise
 from skyfan.photoz.network import PhotoZ
 from skyfan.photoz.onnx_file import set_metadata
+from skyfan.photoz.posterior import ANOMALY_MEANING, OUTPUTS, UNUSUAL_ABOVE, Calibration
+from skyfan.photoz.probability import parse_edges
+from skyfan.screening import parse_unusual_above
 
 
 def run(path, image, magnitude):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(["z_phot", "z_phot_std"], {"image": image, "magnitude": magnitude})
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"image": image, "magnitude": magnitude}), strict=True))
 
 
 def metadata(path):
@@ -27,21 +33,45 @@ def metadata(path):
 
 
 @pytest.fixture(scope="module")
-def exported(trained, survey_file, tmp_path_factory):
+def calibrated(trained, survey_file, tmp_path_factory):
+    """Return a checkpoint with a calibration that changes everything."""
+    loaded, data = checkpoints.load(trained), open_survey(survey_file, TINY)
+    found = calibrate(loaded.averaged_network(), TINY, data, split(data.object_id)).tensors()
+    found["cdf"] = torch.tensor([[0.0, 0.1, 0.5, 1.0], [0.0, 0.2, 0.55, 1.0]])
+    path = tmp_path_factory.mktemp("calibrated") / "tiny.safetensors"
+    checkpoints.save(path, replace(loaded, calibration=found))
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(calibrated, survey_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("exported") / "tiny.onnx"
-    return export(trained, out, name="photoz-tiny", test=survey_file)
+    return export(calibrated, out, name="photoz-tiny", test=survey_file)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 64])
-def test_file_agrees_with_torch_at_any_batch(exported, trained, survey, rows):
-    loaded = checkpoints.load(trained)
+def test_file_agrees_with_torch_at_any_batch(exported, calibrated, survey, rows):
+    loaded = checkpoints.load(calibrated)
     image, magnitude = survey["image"][:rows], survey["magnitude"][:rows]
+    calibration = Calibration.from_tensors(loaded.calibration, TINY.width)
     with torch.no_grad():
-        model = PhotoZ(loaded.averaged_network(), loaded.record.config).eval()
+        model = PhotoZ(loaded.averaged_network(), loaded.record.config, calibration).eval()
         expected = model(torch.from_numpy(image), torch.from_numpy(magnitude))
-    for ours, theirs in zip(run(exported.path, image, magnitude), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+    for name, ours in run(exported.path, image, magnitude).items():
+        np.testing.assert_allclose(ours, getattr(expected, name).numpy(), atol=1e-4, rtol=1e-4, err_msg=name)
     assert exported.max_dz <= 1e-4
+    assert exported.differences.keys() == OUTPUTS.keys()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("which", ["image", "magnitude"])
+def test_row_that_is_not_finite_has_no_value_and_harms_no_other(exported, survey, bad, which):
+    given = {name: survey[name][:4].copy() for name in ("image", "magnitude")}
+    before = run(exported.path, **given)
+    given[which][1].flat[3] = bad
+    for name, after in run(exported.path, **given).items():
+        assert np.isnan(after[1]).all(), name
+        assert np.array_equal(after[[0, 2, 3]], before[name][[0, 2, 3]]), name
 
 
 def test_file_names_its_inputs_and_outputs(exported):
@@ -50,7 +80,7 @@ def test_file_names_its_inputs_and_outputs(exported):
         "image": "batch",
         "magnitude": "batch",
     }
-    assert [o.name for o in graph.output] == ["z_phot", "z_phot_std"]
+    assert [o.name for o in graph.output] == list(OUTPUTS)
     assert {i.type.tensor_type.elem_type for i in (*graph.input, *graph.output)} == {onnx.TensorProto.FLOAT}
 
 
@@ -58,19 +88,25 @@ def test_metadata_says_what_a_run_needs(exported, survey):
     found = metadata(exported.path)
     assert set(found) == {
         "name", "version", "description", "trained_on", "outputs", "valid_range", "bands", "pixel_scale_arcsec",
-        "metrics", "recipe", "seed",
+        "metrics", "recipe", "seed", "pdf_edges", "anomaly_score", "unusual_above", "calibration",
     }  # fmt: skip
     assert found["name"] == "photoz-tiny"
     assert found["bands"] == "ugriz"
     assert found["pixel_scale_arcsec"] == "0.396"
     assert "skyfan-sim-2" in found["trained_on"]
-    assert set(json.loads(found["outputs"])["z_phot"]) == {"unit", "description"}
+    assert set(json.loads(found["outputs"])["z_phot"]) == {"unit", "ucd", "description"}
+    assert parse_edges(found["pdf_edges"], "m").tolist() == pytest.approx(np.linspace(0.0, 0.4, 65).tolist())
+    assert parse_unusual_above(found["unusual_above"], "m") == UNUSUAL_ABOVE
+    assert found["anomaly_score"] == json.loads(found["outputs"])["anomaly_score"]["description"] == ANOMALY_MEANING
+    assert json.loads(found["calibration"])["temperature"] > 0
     ranges = json.loads(found["valid_range"])
     assert ranges["image"]["min"] < 0 < ranges["image"]["max"]
     assert len(ranges["magnitude"]["min"]) == len(ranges["magnitude"]["max"]) == 5
     assert json.loads(found["recipe"])["inception_channels"] == [4, 4, 4, 4, 2]
     assert json.loads(found["metrics"])["r2"] == exported.scores.r2
     assert json.loads(found["metrics"])["count"] == len(survey["redshift"])
+    assert json.loads(found["metrics"])["pit_ks"] == exported.pdf_scores.pit_ks
+    assert 0.5 < json.loads(found["metrics"])["coverage_68"] < 0.9
 
 
 def test_file_holds_no_trace_of_this_machine(exported):
@@ -80,14 +116,39 @@ def test_file_holds_no_trace_of_this_machine(exported):
     assert list(exported.path.parent.iterdir()) == [exported.path]
 
 
-def test_int8_is_smaller_and_nearly_the_same(exported, trained, survey, tmp_path):
-    small = export(trained, tmp_path / "small.onnx", int8=True)
-    assert json.loads(metadata(small.path)["recipe"])["weights"] == "int8"
+def test_int8_is_smaller_and_nearly_the_same(exported, calibrated, survey, survey_file, tmp_path):
+    small = export(calibrated, tmp_path / "small.onnx", int8=True, test=survey_file)
+    found = metadata(small.path)
+    assert json.loads(found["recipe"])["weights"] == "int8"
     assert small.max_dz < 0.01
-    operators = {node.op_type for node in onnx.load(small.path).graph.node}
-    assert {"MatMulInteger", "DynamicQuantizeLinear", "Conv"} <= operators
+    assert json.loads(found["int8_change"]) == {"survey": survey_file.name, **small.int8_change}
+    assert 0 < small.int8_change["max_dz"] < 0.01
+    assert abs(small.int8_change["sigma_nmad_relative"]) < 0.05
+    graph = onnx.load(small.path).graph
+    assert {"MatMulInteger", "DynamicQuantizeLinear", "Conv"} <= {node.op_type for node in graph.node}
+    assert any(node.op_type == "MatMul" and "calibration.whitening" in node.input for node in graph.node)
+    assert not any(i.name.startswith(KEPT_FLOAT) for i in graph.initializer if i.data_type == onnx.TensorProto.INT8)
     image, magnitude = survey["image"][:64], survey["magnitude"][:64]
-    np.testing.assert_allclose(run(small.path, image, magnitude)[0], run(exported.path, image, magnitude)[0], atol=0.01)
+    before, after = (run(path, image, magnitude) for path in (exported.path, small.path))
+    np.testing.assert_allclose(after["z_phot"], before["z_phot"], atol=0.01)
+    moved = np.abs(after["anomaly_score"] - before["anomaly_score"])
+    assert np.sqrt(np.mean(moved**2)) < 0.1
+
+
+def test_checkpoint_without_calibration_is_exported_as_it_is(trained, tmp_path):
+    plain = tmp_path / "plain.safetensors"
+    checkpoints.save(plain, replace(checkpoints.load(trained), calibration={}))
+    found = metadata(export(plain, tmp_path / "x.onnx").path)
+    assert not {"unusual_above", "anomaly_score", "calibration", "int8_change"} & found.keys()
+    assert "not calibrated" in json.loads(found["outputs"])["anomaly_score"]["description"]
+
+
+def test_calibration_of_another_network_is_refused(trained, tmp_path):
+    path = tmp_path / "other.safetensors"
+    other = Calibration.none(TINY.width + 1).tensors()
+    checkpoints.save(path, replace(checkpoints.load(trained), calibration=other))
+    with pytest.raises(ModelError, match=r"other.safetensors: the calibration has feature_mean of shape \(17,\)"):
+        export(path, tmp_path / "x.onnx")
 
 
 def test_quantised_file_keeps_its_metadata(exported, tmp_path):
@@ -98,13 +159,14 @@ def test_random_network_comes_in_both_precisions(tmp_path, survey):
     plain, int8 = export_random(tmp_path / "random.onnx", TINY, seed=3)
     assert (plain.name, int8.name) == ("random.onnx", "random-int8.onnx")
     for path in (plain, int8):
-        assert np.isfinite(run(path, survey["image"][:2], survey["magnitude"][:2])[0]).all()
+        found = run(path, survey["image"][:2], survey["magnitude"][:2])
+        assert all(np.isfinite(values).all() for values in found.values())
         assert metadata(path)["name"] == path.stem
 
 
 def test_file_that_disagrees_is_refused(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_difference", lambda *_: 2e-4)
-    with pytest.raises(ModelError, match=r"differs from torch by 2.0e-04 in dz, expected at most 1e-04"):
+    monkeypatch.setattr(module, "compare", lambda *_: {"z_phot": 0.0, "odds": 2e-4})
+    with pytest.raises(ModelError, match=r"differs from torch by 2.0e-04 in odds, expected at most 1e-04"):
         export(trained, tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 

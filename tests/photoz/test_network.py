@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from photoz.small import TINY
 from skyfan.photoz.network import Network, NetworkConfig, Normalise, PhotoZ, bin_centres, count_parameters
+from skyfan.photoz.posterior import OUTPUTS
 from skyfan.photoz.trainer import learning_rate, pdf_loss, soft_labels, turned
 
 
@@ -30,28 +31,47 @@ def test_small_fits_in_three_megabytes():
     assert count_parameters(Network(NetworkConfig.small())) <= 650_000
 
 
-def test_outputs_are_one_number_a_row_within_the_bins(model):
-    z, std = model(*inputs(7))
-    assert z.shape == std.shape == (7,)
-    assert (z > 0).all()
-    assert (z < TINY.z_max).all()
-    assert (std >= 0).all()
+def test_outputs_are_one_number_a_row_and_a_pdf(model):
+    found = model(*inputs(7))
+    assert {name: tuple(tensor.shape) for name, tensor in found._asdict().items()} == {
+        name: (7, TINY.bins) if name == "pdf" else (7,) for name in OUTPUTS
+    }
+    assert all(tensor.dtype == torch.float32 for tensor in found)
+    assert (found.z_phot > 0).all()
+    assert (found.z_phot < TINY.z_max).all()
+    assert (found.z_phot_std >= 0).all()
+    assert (found.odds > 0).all()
+    assert (found.odds <= 1).all()
+    assert (found.anomaly_score >= 0).all()
+    torch.testing.assert_close(found.pdf.sum(dim=1), torch.ones(7), atol=1e-6, rtol=0)
 
 
 def test_outputs_are_the_moments_of_the_pdf(model):
     image, magnitude = inputs(4)
     pdf = torch.softmax(model.network(image, magnitude), dim=1).detach().double().numpy()
     centres = bin_centres(TINY).double().numpy()
-    z, std = model(image, magnitude)
-    np.testing.assert_allclose(z.detach(), pdf @ centres, atol=1e-6)
-    np.testing.assert_allclose(std.detach() ** 2, pdf @ centres**2 - (pdf @ centres) ** 2, atol=1e-6)
+    found = model(image, magnitude)
+    within_bin = (TINY.z_max / TINY.bins) ** 2 / 12
+    np.testing.assert_allclose(found.pdf.detach(), pdf, atol=1e-6)
+    np.testing.assert_allclose(found.z_phot.detach(), pdf @ centres, atol=1e-6)
+    variance = pdf @ centres**2 - (pdf @ centres) ** 2 + within_bin
+    np.testing.assert_allclose(found.z_phot_std.detach() ** 2, variance, atol=1e-6)
+
+
+def test_features_are_the_encoders(model):
+    image, magnitude = inputs(3)
+    logits, features = model.network.with_features(image, magnitude)
+    assert torch.equal(logits, model.network(image, magnitude))
+    assert torch.equal(features, model.network.encoder(model.network.normalise(image, magnitude)[0]))
 
 
 def test_rows_do_not_see_each_other(model):
     image, magnitude = inputs(6)
-    together = model(image, magnitude)[0]
-    alone = torch.cat([model(image[i : i + 1], magnitude[i : i + 1])[0] for i in range(6)])
-    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+    together = model(image, magnitude)
+    alone = [model(image[i : i + 1], magnitude[i : i + 1]) for i in range(6)]
+    for name, values in together._asdict().items():
+        single = torch.cat([getattr(row, name) for row in alone])
+        torch.testing.assert_close(values, single, atol=1e-5, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -59,8 +79,9 @@ def test_rows_do_not_see_each_other(model):
 def test_what_is_not_finite_is_not_repaired(model, bad, which):
     given_ = inputs(3)
     given_[which][1].view(-1)[0] = bad
-    z, std = model(*given_)
-    assert torch.isfinite(z).tolist() == torch.isfinite(std).tolist() == [True, False, True]
+    for name, values in model(*given_)._asdict().items():
+        rows = torch.isfinite(values.reshape(3, -1))
+        assert rows.all(dim=1).tolist() == rows.any(dim=1).tolist() == [True, False, True], name
 
 
 def test_normalise_standardises_magnitudes_and_colours():

@@ -2,22 +2,28 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as torch_save_file
 
 from photoz.small import RECIPE, TINY
 from skyfan.errors import InputError, ModelError, SurveyError
 from skyfan.photoz import checkpoint as checkpoints
+from skyfan.photoz import train as training
+from skyfan.photoz.calibration import calibrate
+from skyfan.photoz.checkpoint import Recipe
+from skyfan.photoz.dataset import open_survey, split
 from skyfan.photoz.network import NetworkConfig
 from skyfan.photoz.train import train
 
 
 def tensors(path):
     loaded = checkpoints.load(path)
-    return {
-        f"{group}.{name}": t for group in ("network", "average", "moments") for name, t in vars(loaded)[group].items()
-    }
+    groups = ("network", "average", "moments", "calibration")
+    return {f"{group}.{name}": tensor for group in groups for name, tensor in vars(loaded)[group].items()}
 
 
 def test_loss_falls_and_redshifts_come_out(trained):
@@ -60,6 +66,56 @@ def test_finished_training_has_nothing_left_to_do(survey_file, trained):
     assert reports == []
 
 
+def test_training_ends_with_a_calibration(survey_file, trained, tmp_path):
+    loaded, data = checkpoints.load(trained), open_survey(survey_file, TINY)
+    found = calibrate(loaded.averaged_network(), TINY, data, split(data.object_id)).tensors()
+    assert loaded.calibration.keys() == found.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(loaded.calibration[name], tensor)
+
+
+def test_finished_training_without_calibration_is_calibrated(survey_file, trained, tmp_path):
+    def forget(tensors):
+        for name in [name for name in tensors if name.startswith("calibration/")]:
+            del tensors[name]
+
+    out = changed(trained, tmp_path / "x.safetensors", tensors=forget)
+    assert checkpoints.load(out).calibration == {}
+    reports = []
+    train(survey_file, out, resume=True, progress=reports.append)
+    assert reports == []
+    whole, again = tensors(trained), tensors(out)
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_more_epochs_calibrate_anew(survey_file, trained, tmp_path):
+    out = tmp_path / "x.safetensors"
+    out.write_bytes(trained.read_bytes())
+
+    def interrupt(progress):
+        if progress.validation:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(survey_file, out, epochs=5, resume=True, progress=interrupt)
+    assert checkpoints.load(out).calibration == {}
+    train(survey_file, out, resume=True)
+    assert not torch.equal(
+        checkpoints.load(out).calibration["whitening"], checkpoints.load(trained).calibration["whitening"]
+    )
+
+
+def test_too_few_validation_rows_give_no_calibration(survey, tmp_path):
+    few, out = tmp_path / "few.safetensors", tmp_path / "x.safetensors"
+    save_file({name: np.ascontiguousarray(values[:200]) for name, values in survey.items()}, few)
+    train(few, out, config=TINY, epochs=1, recipe=RECIPE)
+    assert checkpoints.load(out).calibration == {}
+    before = out.read_bytes()
+    train(few, out, resume=True)
+    assert out.read_bytes() == before
+
+
 def test_minutes_end_a_training(survey_file, tmp_path):
     reports = []
     train(
@@ -91,6 +147,8 @@ def test_unusable_arguments_are_refused(survey_file, survey, tmp_path):
         train(survey_file, out, epochs=0)
     with pytest.raises(InputError, match="minutes is -1"):
         train(survey_file, out, minutes=-1)
+    with pytest.raises(InputError, match="seed is -1, expected one from 0"):
+        train(survey_file, out, seed=-1)
     with pytest.raises(InputError, match="in a folder that exists"):
         train(survey_file, tmp_path / "absent" / "x.safetensors")
     if not torch.cuda.is_available():
@@ -99,6 +157,96 @@ def test_unusable_arguments_are_refused(survey_file, survey, tmp_path):
     save_file({name: values[:1] for name, values in survey.items()}, tmp_path / "one.safetensors")
     with pytest.raises(SurveyError, match="larger survey"):
         train(tmp_path / "one.safetensors", out)
+
+
+def test_recipe_suits_the_size(survey_file, tmp_path):
+    small, large = Recipe.suited(NetworkConfig.small()), Recipe.suited(NetworkConfig())
+    assert small == Recipe()
+    assert (large.learning_rate, large.warmup_steps, large.weight_decay) == (6e-4, 500, 0.05)
+    out = tmp_path / "x.safetensors"
+    train(survey_file, out, config=TINY, epochs=0.1, recipe={"batch_size": 500, "precision": "bfloat16"})
+    assert checkpoints.load(out).record.recipe == Recipe(batch_size=500, precision="bfloat16")
+    with pytest.raises(ModelError, match=r"started with learning_rate 0.002, but 0.1 .* leave the learning_rate out"):
+        train(survey_file, out, resume=True, recipe={"learning_rate": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"batch": 3}, "recipe has no 'batch'; expected one of batch_size"),
+        ({"warmup_steps": 0}, "warmup_steps is 0, expected a number above 0"),
+        ({"precision": "float16"}, "expected one of float32, bfloat16"),
+    ],
+)
+def test_unusable_recipes_are_refused(survey_file, tmp_path, recipe, message):
+    with pytest.raises(InputError, match=message):
+        train(survey_file, tmp_path / "x.safetensors", recipe=recipe)
+
+
+def changed(path, out, *, record=lambda record: None, tensors=lambda tensors: None):
+    """Write a checkpoint again with another record or other tensors."""
+    with safe_open(path, framework="pt") as file:
+        metadata, found = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    values = json.loads(metadata["record"])
+    record(values)
+    tensors(found)
+    torch_save_file(found, out, metadata | {"record": json.dumps(values)})
+    return out
+
+
+def test_checkpoint_of_an_older_skyfan_is_read(survey_file, trained, tmp_path):
+    def older(record):
+        del record["pretraining"], record["recipe"]["precision"]
+
+    out = changed(trained, tmp_path / "old.safetensors", record=older)
+    loaded = checkpoints.load(out)
+    assert loaded.record == checkpoints.load(trained).record
+    assert loaded.record.recipe.precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.pop("seed"), "has seed too many or too few in its Record"),
+        (lambda record: record.update(mood="good"), "has mood too many or too few in its Record"),
+        (lambda record: record["recipe"].update(mood="good"), "has mood too many or too few in its Recipe"),
+        (lambda record: record["config"].update(gates=2), "has gates too many or too few in its NetworkConfig"),
+        (lambda record: record["config"].update(width=32), "network/encoder.class_token of shape .*1, 1, 16.* 32"),
+    ],
+)
+def test_record_that_is_not_understood_is_refused(trained, tmp_path, change, message):
+    with pytest.raises(ModelError, match=message):
+        checkpoints.load(changed(trained, tmp_path / "x.safetensors", record=change))
+
+
+def test_tensors_of_another_network_are_refused(trained, tmp_path):
+    out = tmp_path / "x.safetensors"
+    changed(trained, out, tensors=lambda tensors: tensors.pop("average/head.2.bias"))
+    with pytest.raises(ModelError, match=r"x.safetensors has average/head.2.bias of shape none; expected \(32,\)"):
+        checkpoints.load(out)
+    changed(trained, out, tensors=lambda tensors: tensors.update({"network/more": torch.zeros(2)}))
+    with pytest.raises(ModelError, match=r"network/more of shape \(2,\); expected none"):
+        checkpoints.load(out)
+    changed(trained, out, tensors=lambda tensors: tensors.update({"more": torch.zeros(2)}))
+    with pytest.raises(ModelError, match="has a tensor more; expected names that begin with one of network"):
+        checkpoints.load(out)
+
+
+def test_history_has_the_mean_loss_of_an_epoch_however_often_it_is_reported(
+    survey_file, trained, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(training, "REPORT_EVERY_STEPS", 5)
+    out, reports = tmp_path / "x.safetensors", []
+
+    def interrupt(progress):
+        reports.append(progress)
+        if progress.validation:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(survey_file, out, config=TINY, epochs=3, seed=5, recipe=RECIPE, progress=interrupt)
+    assert len(reports) > 2
+    assert checkpoints.load(out).record.history[0] == checkpoints.load(trained).record.history[0]
 
 
 def test_what_is_no_checkpoint_is_refused(survey_file, tmp_path):

@@ -1,10 +1,11 @@
 """What training leaves behind: one safetensors file with every tensor, and its record as JSON in the header."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch import Tensor
 from skyfan.errors import ModelError
 from skyfan.photoz.dataset import InputRange
 from skyfan.photoz.network import Network, NetworkConfig
+
+T = TypeVar("T")
 
 _KIND = "skyfan-photoz-checkpoint-1"
 
@@ -32,6 +35,32 @@ class Recipe:
     crps_weight: float = 0.3
     precision: str = "float32"
     """Of the matrix products in training, "float32" or "bfloat16"; weights and their average are float32 always."""
+
+    @classmethod
+    def suited(cls, config: NetworkConfig) -> "Recipe":
+        """Return the recipe for a network of this size: one as wide as AstroMAE's wants smaller steps."""
+        if config.width < NetworkConfig().width:
+            return cls()
+        return cls(learning_rate=6e-4, warmup_steps=500, weight_decay=0.05)
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """The masked autoencoder that the encoder learns in first, and how far it is."""
+
+    epochs: float
+    """Passes over the training rows asked for."""
+    masked_share: float = 0.75
+    """Of an image's patches, hidden from the encoder."""
+    decoder_width: int = 64
+    decoder_depth: int = 2
+    decoder_heads: int = 4
+    step: int = 0
+    """Optimiser steps taken."""
+    seconds: float = 0.0
+    """Wall-clock time in the loop so far."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One entry an epoch: step and loss."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +88,49 @@ class Record:
     """Wall-clock time in the loop so far, validation included."""
     history: list[dict[str, float]]
     """One entry an epoch: step, loss and validation metrics."""
+    pretraining: Pretraining | None = None
+    """Before the first step; nothing if the encoder starts from random weights."""
+
+    @property
+    def pretrain_epochs(self) -> float:
+        """Passes of pretraining asked for, 0 for none."""
+        return self.pretraining.epochs if self.pretraining else 0
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training at some step."""
+    """A training at some step, or its pretraining while `record.step` is 0."""
 
     record: Record
     network: dict[str, Tensor]
     average: dict[str, Tensor]
+    """Of the weights; empty in the pretraining."""
     moments: dict[str, Tensor]
     """AdamW's two moments of every parameter, by `first.` or `second.` and its name."""
+    decoder: dict[str, Tensor] = field(default_factory=dict)
+    """Of the masked autoencoder; empty after the pretraining."""
+    calibration: dict[str, Tensor] = field(default_factory=dict)
+    """Of `skyfan.photoz.posterior.Calibration`, fitted at the training's end; empty before, or with too few rows."""
 
     def averaged_network(self) -> Network:
-        """Return the network with averaged weights, ready to predict."""
+        """Return the network with averaged weights, ready to predict.
+
+        Raises
+        ------
+        ModelError
+            It has learnt no redshifts yet.
+        """
+        if not self.average:
+            raise ModelError(
+                f"the checkpoint of {self.record.survey} is in its pretraining; expected one that has learnt "
+                "redshifts - go on with skyfan train --resume"
+            )
         network = Network(self.record.config)
         network.load_state_dict(self.average)
         return network.eval()
+
+
+_GROUPS = tuple(part.name for part in fields(Checkpoint) if part.name != "record")
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -86,7 +141,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     ModelError
         It cannot be written.
     """
-    groups = {"network": checkpoint.network, "average": checkpoint.average, "moments": checkpoint.moments}
+    groups = {group: getattr(checkpoint, group) for group in _GROUPS}
     tensors = {f"{group}/{name}": t.contiguous() for group, part in groups.items() for name, t in part.items()}
     record = json.dumps(asdict(checkpoint.record), indent=2)
     partial = path.with_name(f".{path.name}.partial")
@@ -107,8 +162,23 @@ def load(path: Path) -> Checkpoint:
     Raises
     ------
     ModelError
-        There is no such file, or it was not written by `skyfan train`.
+        There is no such file, it was not written by `skyfan train`, or its tensors are not those of its network.
     """
+    record, tensors = _read(path)
+    parts: dict[str, dict[str, Tensor]] = {group: {} for group in _GROUPS}
+    for full_name, tensor in tensors.items():
+        group, _, name = full_name.partition("/")
+        if group not in parts:
+            raise ModelError(
+                f"{path} has a tensor {full_name}; expected names that begin with one of {', '.join(_GROUPS)} - it is "
+                "of another version of skyfan: train again"
+            )
+        parts[group][name] = tensor
+    _check_tensors(path, record, parts)
+    return Checkpoint(record, **parts)
+
+
+def _read(path: Path) -> tuple[Record, dict[str, Tensor]]:
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}; expected a file of skyfan train - check the path")
     try:
@@ -122,27 +192,52 @@ def load(path: Path) -> Checkpoint:
         raise ModelError(
             f"{path} is of kind {metadata.get('kind')!r}; expected {_KIND!r} - give a file that skyfan train wrote"
         )
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "moments": {}}
-    for full_name, tensor in tensors.items():
-        group, name = full_name.split("/", 1)
-        parts[group][name] = tensor
-    return Checkpoint(_record(path, json.loads(metadata["record"])), **parts)
+    return _record(path, json.loads(metadata["record"])), tensors
+
+
+def _check_tensors(path: Path, record: Record, parts: dict[str, dict[str, Tensor]]) -> None:
+    """Hold weights, and in a training their average, against the network that the record describes."""
+    with torch.device("meta"):  # shapes alone
+        network = Network(record.config)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for group in ("network", "average") if record.step else ("network",):
+        found = {name: tuple(tensor.shape) for name, tensor in parts[group].items()}
+        for name in [*expected, *found]:
+            if found.get(name) != expected.get(name):
+                raise ModelError(
+                    f"{path} has {group}/{name} of shape {found.get(name, 'none')}; expected "
+                    f"{expected.get(name, 'none')}, as in the network that its record describes - it is of another "
+                    "network: train again"
+                )
 
 
 def _record(path: Path, values: dict[str, Any]) -> Record:
-    known = {field.name for field in fields(Record)}
-    if set(values) != known:
+    config = dict(values.get("config", {}))
+    if "inception_channels" in config:
+        config["inception_channels"] = tuple(config["inception_channels"])
+    ranges = values.get("valid_range", {})
+    pretraining = values.get("pretraining")
+    return _filled(
+        Record,
+        path,
+        values
+        | {
+            "config": _filled(NetworkConfig, path, config),
+            "recipe": _filled(Recipe, path, values.get("recipe", {})),
+            "valid_range": _filled(InputRange, path, {name: tuple(pair) for name, pair in ranges.items()}),
+            "pretraining": _filled(Pretraining, path, pretraining) if pretraining else None,
+        },
+    )
+
+
+def _filled(kind: type[T], path: Path, values: dict[str, Any]) -> T:
+    """Return a dataclass of these values, with defaults for what an older version of skyfan did not know."""
+    known = {part.name: part for part in fields(kind)}  # type: ignore[arg-type]
+    needed = {name for name, part in known.items() if part.default is MISSING and part.default_factory is MISSING}
+    wrong = sorted((values.keys() - known) | (needed - values.keys()))
+    if wrong:
         raise ModelError(
-            f"the record of {path} has fields {sorted(set(values) ^ known)} too few or too many; it is of another "
+            f"the record of {path} has {', '.join(wrong)} too many or too few in its {kind.__name__}; it is of another "
             "version of skyfan - train again"
         )
-    config = values["config"] | {"inception_channels": tuple(values["config"]["inception_channels"])}
-    ranges = values["valid_range"]
-    return Record(
-        **values
-        | {
-            "config": NetworkConfig(**config),
-            "recipe": Recipe(**values["recipe"]),
-            "valid_range": InputRange(tuple(ranges["image"]), tuple(ranges["magnitude"])),
-        }
-    )
+    return kind(**values)

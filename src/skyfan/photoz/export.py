@@ -10,30 +10,32 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor
 
 from skyfan.errors import ModelError
 from skyfan.photoz import checkpoint as checkpoints
+from skyfan.photoz.calibration import Evaluated, Outputs, PdfScores, bin_edges, finite_rows, largest_change
 from skyfan.photoz.checkpoint import Record
-from skyfan.photoz.dataset import Survey, blocks, open_survey
-from skyfan.photoz.metrics import Scores, scores
+from skyfan.photoz.dataset import Rows, Survey, blocks, open_survey
+from skyfan.photoz.metrics import Scores
 from skyfan.photoz.network import Network, NetworkConfig, PhotoZ, count_parameters
 from skyfan.photoz.onnx_file import load, open_session, quiet, set_metadata, strip
+from skyfan.photoz.posterior import OUTPUTS, Calibration, describe_outputs
 
 OPSET = 20
 """The first with Gelu as one operator."""
-VERSION = "1"
+VERSION = "2"
 """Of what an exported model takes and gives; changes with its inputs, outputs or their meaning."""
-PARITY_DZ = 1e-4
-"""Largest difference in z / (1 + z) between torch and a float32 file."""
-OUTPUTS = {
-    "z_phot": {"unit": "", "description": "photometric redshift: the mean of the PDF over redshift bins"},
-    "z_phot_std": {"unit": "", "description": "standard deviation of the PDF over redshift bins"},
-}
-KEPT_FLOAT = ("network.magnitudes.0.", "network.head.4.")
-"""Layers that are never quantised: colours need more than 8 bits, and so do the logits."""
+PARITY = (
+    dict.fromkeys(OUTPUTS, 1e-4) | dict.fromkeys(("z_l68", "z_u68", "z_l95", "z_u95"), 1e-3) | {"anomaly_score": 1e-2}
+)
+"""Largest |file - torch| / (1 + |torch|) of a float32 file, by output; of redshifts it is a difference in z / (1 + z).
+
+A quantile is looser than a mean: where a PDF has next to nothing between two peaks, its last digit moves it far.
+"""
+KEPT_FLOAT = ("network.magnitudes.0.", "network.head.4.", "calibration.")
+"""Layers that are never quantised: colours need more than 8 bits, and so do logits and what is made of features."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,22 @@ class Exported:
     parameters: int
     max_dz: float
     """Largest |z(file) - z(torch)| / (1 + z(torch)); for an int8 file it is what quantising changed."""
+    differences: dict[str, float]
+    """By output, largest |file - torch| / (1 + |torch|)."""
     scores: Scores | None
     """Of the written file on the test survey, if one was given."""
+    pdf_scores: PdfScores | None
+    int8_change: dict[str, float] | None
+    """Of an int8 file on the test survey: its figures less those of float32, and the largest change in a row."""
 
 
 def export(
     checkpoint: Path, out: Path, *, name: str | None = None, int8: bool = False, test: Path | None = None
 ) -> Exported:
-    """Write the averaged weights of a checkpoint as an ONNX file.
+    """Write the averaged weights of a checkpoint as an ONNX file, with its calibration.
 
-    Its inputs are `image` (n, 5, 32, 32) in nanomaggies a pixel and `magnitude` (n, 5) AB, float32, any n.
+    Its inputs are `image` (n, 5, 32, 32) in nanomaggies a pixel and `magnitude` (n, 5) AB, float32, any n; its outputs
+    are `skyfan.photoz.posterior.OUTPUTS`.
 
     Parameters
     ----------
@@ -85,25 +93,34 @@ def export(
         )
     loaded = checkpoints.load(checkpoint)
     record, network = loaded.record, loaded.averaged_network()
+    calibration = _calibration(checkpoint, loaded.calibration, record.config)
     survey = open_survey(test, record.config) if test else None
-    metadata = describe(record, name or out.stem, int8=int8)
+    rows = finite_rows(survey, np.arange(len(survey))) if survey else np.empty(0, np.int64)
+    model = PhotoZ(network, record.config, calibration).eval()
+    example = _example(record, survey, rows)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "float32.onnx"
-        write_onnx(network, record.config, file)
-        example = _example(record, survey)
-        max_dz = _difference(network, record.config, file, example)
-        if not max_dz <= PARITY_DZ:
-            raise ModelError(
-                f"the exported file differs from torch by {max_dz:.1e} in dz, expected at most {PARITY_DZ:.0e} - "
-                "report it with the versions of torch and onnxruntime"
-            )
+        file = plain = Path(folder) / "float32.onnx"
+        write_onnx(network, record.config, plain, calibration)
+        differences = compare(model, plain, example)
+        _check_parity(differences)
         if int8:
-            file = quantise(file, Path(folder) / "int8.onnx")
-            max_dz = _difference(network, record.config, file, example)
-        measured = evaluate(file, survey) if survey else None
-        metrics = {"survey": survey.path.name, **asdict(measured)} if survey and measured else {}
-        set_metadata(file, out, metadata | {"metrics": json.dumps(metrics)})
-    return Exported(out, out.stat().st_size, count_parameters(network), max_dz, measured)
+            file = quantise(plain, Path(folder) / "int8.onnx")
+            differences = compare(model, file, example)
+        metadata = describe(record, name or out.stem, calibration, int8=int8)
+        measured = evaluate(file, survey, rows, record.config) if survey else None
+        before = evaluate(plain, survey, rows, record.config) if survey and int8 else None
+        change = measured.change_from(before) if measured and before else None
+        set_metadata(file, out, metadata | _describe_scores(survey, measured, change))
+    return Exported(
+        path=out,
+        size_bytes=out.stat().st_size,
+        parameters=count_parameters(network),
+        max_dz=differences["z_phot"],
+        differences=differences,
+        scores=measured.scores if measured else None,
+        pdf_scores=measured.pdf_scores if measured else None,
+        int8_change=change,
+    )
 
 
 def export_random(out: Path, config: NetworkConfig | None = None, seed: int = 1) -> tuple[Path, Path]:
@@ -124,14 +141,14 @@ def export_random(out: Path, config: NetworkConfig | None = None, seed: int = 1)
         int8 = out.with_name(f"{out.stem}-int8.onnx")
         for file, target in ((plain, out), (small, int8)):
             description = f"{count_parameters(network):,} random weights of seed {seed}: for timing only"
-            named = {"name": target.stem, "version": VERSION, "description": description}
-            set_metadata(file, target, named | {"outputs": json.dumps(OUTPUTS), "seed": str(seed)})
+            named = {"name": target.stem, "version": VERSION, "description": description, "seed": str(seed)}
+            set_metadata(file, target, named | describe_outputs(bin_edges(config).tolist(), None))
     return out, int8
 
 
-def write_onnx(network: Network, config: NetworkConfig, out: Path) -> None:
+def write_onnx(network: Network, config: NetworkConfig, out: Path, calibration: Calibration | None = None) -> None:
     """Write a network as one float32 ONNX file without metadata."""
-    model = PhotoZ(network, config).eval()
+    model = PhotoZ(network, config, calibration).eval()
     pixels = config.image_pixels
     image, magnitude = torch.ones(2, config.bands, pixels, pixels), torch.full((2, config.bands), 17.0)
     batch = torch.export.Dim("batch")
@@ -172,7 +189,11 @@ def quantise(path: Path, out: Path) -> Path:
         `path` is not an ONNX file, or `out` cannot be written.
     """
     model = load(path)
-    kept = [node.name for node in model.graph.node if any(i.startswith(KEPT_FLOAT) for i in node.input)]
+    nodes = [node.name for node in model.graph.node if any(i.startswith(KEPT_FLOAT) for i in node.input)]
+    kept = [
+        *nodes,
+        *(f"{name}_MatMul" for name in nodes),
+    ]  # what a Gemm is called when the quantiser has taken it apart
     with quiet():
         quantize_dynamic(
             path,
@@ -185,16 +206,21 @@ def quantise(path: Path, out: Path) -> Path:
     return set_metadata(out, out, {entry.key: entry.value for entry in model.metadata_props})
 
 
-def describe(record: Record, name: str, *, int8: bool) -> dict[str, str]:
+def describe(record: Record, name: str, calibration: Calibration | None, *, int8: bool) -> dict[str, str]:
     """Return the metadata of a model, but its metrics."""
     low, high = record.valid_range.magnitude
-    length = {"epochs": record.epochs, "minutes": record.minutes, "steps": record.step, "seconds": record.seconds}
+    length = {
+        "pretrain_epochs": record.pretrain_epochs,
+        "epochs": record.epochs,
+        "minutes": record.minutes,
+        "steps": record.step,
+        "seconds": record.seconds,
+    }
     return {
         "name": name,
         "version": VERSION,
         "description": "photometric redshifts of SDSS-like ugriz cutouts and magnitudes; AstroMAE's shape with a PDF",
         "trained_on": f"{record.training_rows} objects of {record.survey_name} ({record.survey})",
-        "outputs": json.dumps(OUTPUTS),
         "valid_range": json.dumps(
             {
                 "image": {"min": record.valid_range.image[0], "max": record.valid_range.image[1]},
@@ -207,21 +233,54 @@ def describe(record: Record, name: str, *, int8: bool) -> dict[str, str]:
             asdict(record.config) | asdict(record.recipe) | length | {"weights": "int8" if int8 else "float32"}
         ),
         "seed": str(record.seed),
-    }
+    } | describe_outputs(bin_edges(record.config).tolist(), calibration)
 
 
-def evaluate(model: Path, survey: Survey) -> Scores:
-    """Return the metrics of an ONNX file on every row of a survey."""
-    session = open_session(model)
-    rows = np.arange(len(survey))
-    z_phot = [_run(session, *survey.batch(block)[:2])[0] for block in blocks(rows, 64)]
-    return scores(np.concatenate(z_phot), survey.redshift)
+def _describe_scores(
+    survey: Survey | None, measured: Evaluated | None, change: dict[str, float] | None
+) -> dict[str, str]:
+    named = {"survey": survey.path.name} if survey else {}
+    metrics = {"metrics": json.dumps(named | (measured.figures() if measured else {}))}
+    return metrics | ({"int8_change": json.dumps(named | change)} if change else {})
 
 
-def _example(record: Record, survey: Survey | None) -> tuple[Tensor, Tensor]:
+def evaluate(path: Path, survey: Survey, rows: Rows, config: NetworkConfig) -> Evaluated:
+    """Return what an ONNX file gives for rows of a survey, and its metrics."""
+    session = open_session(path)
+    parts = [_run(session, *survey.batch(block)[:2]) for block in blocks(rows, 64)]
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+    return Evaluated.of(outputs, survey.redshift[rows], config)
+
+
+def compare(model: PhotoZ, path: Path, example: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Return by output the largest |file - torch| / (1 + |torch|) on these images and magnitudes."""
+    with torch.no_grad():
+        expected = {name: tensor.numpy() for name, tensor in model(*example)._asdict().items()}
+    return largest_change(_run(open_session(path), *example), expected)
+
+
+def _check_parity(differences: dict[str, float]) -> None:
+    for name, difference in differences.items():
+        if not difference <= PARITY[name]:
+            raise ModelError(
+                f"the exported file differs from torch by {difference:.1e} in {name}, expected at most "
+                f"{PARITY[name]:.0e} - report it with the versions of torch and onnxruntime"
+            )
+
+
+def _calibration(path: Path, tensors: dict[str, Tensor], config: NetworkConfig) -> Calibration | None:
+    if not tensors:
+        return None
+    try:
+        return Calibration.from_tensors(tensors, config.width).eval()
+    except ModelError as e:
+        raise ModelError(f"{path}: {e}") from e
+
+
+def _example(record: Record, survey: Survey | None, rows: Rows) -> tuple[Tensor, Tensor]:
     """Return inputs to compare on: the first rows of the test survey, else noise over the range of training."""
     if survey:
-        image, magnitude, _ = survey.batch(np.arange(min(256, len(survey))))
+        image, magnitude, _ = survey.batch(rows[:256])
         return image, magnitude
     noise = torch.Generator().manual_seed(0)
     config = record.config
@@ -230,12 +289,6 @@ def _example(record: Record, survey: Survey | None) -> tuple[Tensor, Tensor]:
     return image, low + (high - low) * torch.rand((64, config.bands), generator=noise)
 
 
-def _difference(network: Network, config: NetworkConfig, path: Path, example: tuple[Tensor, Tensor]) -> float:
-    with torch.no_grad():
-        expected = PhotoZ(network, config).eval()(*example)[0].numpy()
-    return float(np.max(np.abs(_run(open_session(path), *example)[0] - expected) / (1.0 + expected)))
-
-
-def _run(session: onnxruntime.InferenceSession, image: Tensor, magnitude: Tensor) -> list[NDArray[np.float32]]:
+def _run(session: onnxruntime.InferenceSession, image: Tensor, magnitude: Tensor) -> Outputs:
     inputs: dict[str, Any] = {"image": image.numpy(), "magnitude": magnitude.numpy()}
-    return session.run(list(OUTPUTS), inputs)  # type: ignore[no-any-return]
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), inputs), strict=True))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from skyfan.photoz.posterior import Calibration, Posterior, summarise
+
 # Shapes in comments: n images, b bands, t tokens, w width, h heads, z redshift bins.
 
 
@@ -221,27 +223,29 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor, magnitude: Tensor) -> Tensor:
         """Return logits, (n, z), of images (n, b, y, x) in nanomaggies and AB magnitudes (n, b)."""
+        return self.with_features(image, magnitude)[0]
+
+    def with_features(self, image: Tensor, magnitude: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits, (n, z), and what the encoder saw in the images, (n, w)."""
         image, colours = self.normalise(image, magnitude)
-        whole, local = self.whole(self.encoder(image)), self.local(self.inception(image))
-        features = torch.cat([whole, local, self.magnitudes(colours)], dim=1)
-        return self.head(features)  # type: ignore[no-any-return]
+        seen = self.encoder(image)
+        features = torch.cat([self.whole(seen), self.local(self.inception(image)), self.magnitudes(colours)], dim=1)
+        return self.head(features), seen
 
 
 class PhotoZ(nn.Module):
-    """A network with the numbers that a catalogue wants from its PDF: what is exported."""
+    """A network with everything that a catalogue wants from it: what is exported."""
 
-    def __init__(self, network: Network, config: NetworkConfig) -> None:
+    def __init__(self, network: Network, config: NetworkConfig, calibration: Calibration | None = None) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("centres", bin_centres(config), persistent=False)
-        self.centres: Tensor
+        self.calibration = calibration or Calibration.none(config.width)
+        self.z_max = config.z_max
 
-    def forward(self, image: Tensor, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z_phot, the mean of the PDF, and z_phot_std, its standard deviation, (n,) each."""
-        pdf = torch.softmax(self.network(image, magnitude), dim=1)  # (n, z)
-        mean = (pdf * self.centres).sum(dim=1)
-        variance = (pdf * (self.centres - mean[:, None]) ** 2).sum(dim=1)
-        return mean, torch.sqrt(variance)
+    def forward(self, image: Tensor, magnitude: Tensor) -> Posterior:
+        """Return the columns of a catalogue, (n,) or (n, z) each."""
+        logits, features = self.network.with_features(image, magnitude)
+        return summarise(self.calibration.pdf(logits), self.calibration.anomaly_score(features), self.z_max)
 
 
 def bin_centres(config: NetworkConfig) -> Tensor:

@@ -7,20 +7,73 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from skyfan.photoz.checkpoint import Checkpoint, Record
+from skyfan.photoz.checkpoint import Checkpoint, Recipe, Record
 from skyfan.photoz.dataset import Rows, Split, Survey, blocks, measure_normalisation
 from skyfan.photoz.metrics import Scores, scores
 from skyfan.photoz.network import Network, NetworkConfig, PhotoZ
 
 
-class Trainer:
-    """Weights, their average and the optimiser's moments.
+class Optimisation:
+    """Steps of AdamW over a module's weights, on batches of shuffled rows.
 
     All randomness comes from the seed and the step, so that a training taken up at any step goes on bit for bit.
     """
+
+    def __init__(
+        self, module: nn.Module, rows: Rows, recipe: Recipe, seed: int, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
+        self.module, self.recipe, self.step = module, recipe, 0
+        self.batch_size = min(recipe.batch_size, len(rows))
+        self.steps_per_epoch = len(rows) // self.batch_size
+        self._rows, self._seed = rows, seed
+        self._epoch, self._order = -1, rows
+        self._adamw = torch.optim.AdamW(module.parameters(), betas=betas, weight_decay=recipe.weight_decay, fused=True)
+
+    def begin(self) -> Rows:
+        """Seed torch for the step to come and return its rows."""
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+        torch.manual_seed((self._seed << 32) + self.step)
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def descend(self, loss: Tensor, share: float) -> float:
+        """Move the weights at the learning rate for `share` of the training, and return the loss."""
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate(self.recipe.learning_rate, share, self.step, self.recipe.warmup_steps)
+        self._adamw.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.gradient_norm)
+        self._adamw.step()
+        self.step += 1
+        return loss.item()
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return the two moments of every weight, by `first.` or `second.` and its name."""
+        found = {}
+        for name, parameter in self.module.named_parameters():
+            state = self._adamw.state[parameter]
+            found[f"first.{name}"], found[f"second.{name}"] = state["exp_avg"], state["exp_avg_sq"]
+        return found
+
+    def restore(self, moments: dict[str, Tensor], step: int) -> None:
+        """Go back to a step and the moments it had."""
+        for name, parameter in self.module.named_parameters():
+            # In the parameter's own memory layout: the fused optimiser goes through memory, not through indices.
+            first, second = (
+                torch.empty_like(parameter).copy_(moments[f"{which}.{name}"]) for which in ("first", "second")
+            )
+            taken = torch.tensor(float(step), device=parameter.device)
+            self._adamw.state[parameter] = {"step": taken, "exp_avg": first, "exp_avg_sq": second}
+        self.step = step
+
+
+class Trainer:
+    """A network learning redshifts, and the moving average of its weights."""
 
     def __init__(self, survey: Survey, parts: Split, record: Record, device: str) -> None:
         self.survey, self.parts, self.record, self.device = survey, parts, record, device
@@ -29,14 +82,19 @@ class Trainer:
         network.normalise.load_state_dict(measure_normalisation(survey, parts.train))
         self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), weight_decay=record.recipe.weight_decay, fused=True
-        )
-        self.step, self.seconds = 0, 0.0
+        self.optimisation = Optimisation(self.network, parts.train, record.recipe, record.seed)
+        self.seconds = 0.0
         self.history: list[dict[str, float]] = []
-        self.batch_size = min(record.recipe.batch_size, len(parts.train))
-        self.steps_per_epoch = len(parts.train) // self.batch_size
-        self._epoch, self._order = -1, parts.train
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.optimisation.step
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of a pass over the training rows."""
+        return self.optimisation.steps_per_epoch
 
     def share_done(self) -> float:
         """Return how much of the training asked for is done; 1 or more at its end."""
@@ -46,23 +104,14 @@ class Trainer:
 
     def learn(self, share: float) -> float:
         """Take one step, at the learning rate for `share` of the training, and return its loss."""
-        recipe, config = self.record.recipe, self.record.config
-        image, magnitude, z = self.survey.batch(self._batch_rows(), self.device)
-        torch.manual_seed((self.record.seed << 32) + self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe.learning_rate, share, self.step, recipe.warmup_steps)
+        image, magnitude, z = self.survey.batch(self.optimisation.begin(), self.device)
         self.network.train()
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        with autocast(self.device, self.record.recipe):
             logits = self.network(turned(image, int(torch.randint(8, ()))), magnitude)
-        loss = pdf_loss(logits.float(), z, config, recipe.crps_weight)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.gradient_norm)
-        self.optimiser.step()
-        self.step += 1
+        loss = pdf_loss(logits.float(), z, self.record.config, self.record.recipe.crps_weight)
+        value = self.optimisation.descend(loss, share)
         self._follow()
-        return loss.item()
+        return value
 
     def validate(self) -> Scores | None:
         """Return the metrics of the averaged weights on the validation rows, if there are any."""
@@ -72,34 +121,22 @@ class Trainer:
         z_phot, _ = predict(self.average, self.record.config, self.survey, rows, self.device)
         return scores(z_phot, self.survey.redshift[rows])
 
+    def start_from(self, record: Record) -> None:
+        """Begin with the weights that the network was given since it was made, which `record` tells of."""
+        self.record = record
+        self.average.load_state_dict(self.network.state_dict())
+
     def snapshot(self) -> Checkpoint:
         """Return everything that goes on from here."""
-        moments = {}
-        for name, parameter in self.network.named_parameters():
-            state = self.optimiser.state[parameter]
-            moments[f"first.{name}"], moments[f"second.{name}"] = state["exp_avg"], state["exp_avg_sq"]
         record = replace(self.record, step=self.step, seconds=self.seconds, history=list(self.history))
-        return Checkpoint(record, self.network.state_dict(), self.average.state_dict(), moments)
+        return Checkpoint(record, self.network.state_dict(), self.average.state_dict(), self.optimisation.moments())
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was made."""
         self.network.load_state_dict(checkpoint.network)
         self.average.load_state_dict(checkpoint.average)
-        for name, parameter in self.network.named_parameters():
-            moments = (checkpoint.moments[f"{which}.{name}"] for which in ("first", "second"))
-            # In the parameter's own memory layout: the fused optimiser goes through memory, not through indices.
-            first, second = (torch.empty_like(parameter).copy_(moment) for moment in moments)
-            taken = torch.tensor(float(checkpoint.record.step))
-            self.optimiser.state[parameter] = {"step": taken, "exp_avg": first, "exp_avg_sq": second}
-        self.step, self.seconds = checkpoint.record.step, checkpoint.record.seconds
-        self.history = list(checkpoint.record.history)
-
-    def _batch_rows(self) -> Rows:
-        epoch, position = divmod(self.step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            shuffle = np.random.default_rng((self.record.seed, epoch))
-            self._epoch, self._order = epoch, shuffle.permutation(self.parts.train)
-        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+        self.optimisation.restore(checkpoint.moments, checkpoint.record.step)
+        self.seconds, self.history = checkpoint.record.seconds, list(checkpoint.record.history)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -110,6 +147,11 @@ class Trainer:
                 mine.lerp_(theirs, weight)
             else:
                 mine.copy_(theirs)
+
+
+def autocast(device: str, recipe: Recipe) -> torch.autocast:
+    """Return the context in which matrix products have the recipe's precision."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
 
 
 def learning_rate(peak: float, share: float, step: int, warmup_steps: int) -> float:
@@ -153,6 +195,6 @@ def predict(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return z_phot and its standard deviation of `rows`, (n,) each."""
     model = PhotoZ(network, config).to(device).eval()
-    outputs = [model(*survey.batch(block, device)[:2]) for block in blocks(rows, 512)]
+    outputs = [model(*survey.batch(block, device)[:2])[:2] for block in blocks(rows, 512)]
     mean, std = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
     return mean, std
