@@ -3,13 +3,14 @@
 # make check   format, lint, types, import layers, docs
 # make bench   speed and memory, recorded in benchmarks/
 # make docs    the documentation, into docs/_build
+# make model-table  how good the shipped models are, beside baselines: the tables of docs/model.md
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench docs format clean
+.PHONY: demo test check bench model-table docs format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.done
@@ -32,6 +33,9 @@ docs: $(VENV)/dev.done
 
 bench: $(VENV)/dev.done
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+model-table: $(VENV)/dev.done
+	$(BIN)/python benchmarks/photoz.py $(ARGS)
 
 format: $(VENV)/dev.done
 	$(BIN)/ruff format .

@@ -33,6 +33,20 @@ class Scores:
     r2: float
 
 
+@dataclass(frozen=True)
+class Gain:
+    """What redshifts a have over redshifts b of the same galaxies, with standard errors."""
+
+    sigma_nmad_gain: float
+    """1 - sigma_NMAD(a) / sigma_NMAD(b): the share by which the scatter of a is smaller."""
+    sigma_nmad_gain_error: float
+    outlier_005_difference: float
+    """Share of |dz| > 0.05 of a less that of b: negative where a has fewer."""
+    outlier_005_difference_error: float
+    outlier_015_difference: float
+    outlier_015_difference_error: float
+
+
 def scores(z_phot: ArrayLike, z_spec: ArrayLike) -> Scores:
     """Return every point-estimate metric of redshifts, (n,) each."""
     error = dz(z_phot, z_spec)
@@ -167,9 +181,41 @@ def bootstrap(
     return {name: scale * _scatter([item[name] for item in found]) for name in names}
 
 
+def paired_gain(z_a: ArrayLike, z_b: ArrayLike, z_spec: ArrayLike, samples: int, seed: int = 1) -> Gain:
+    """Return by how much redshifts a are better than redshifts b, (n,) each, with errors from paired resamples.
+
+    The gain in scatter is 1 - sigma_NMAD(a) / sigma_NMAD(b), that in outliers the difference of their shares. Each
+    resample draws the same rows of both (see `bootstrap`): what makes a galaxy hard for both then cancels, and the
+    error is that of the comparison, mostly less than the errors of the two put together.
+
+    Raises
+    ------
+    ValueError
+        If the three differ in length.
+
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, sections 6.2 and 8.3, the pair of a galaxy's two
+    errors being what is observed.
+    """
+    shapes = [np.shape(values) for values in (z_a, z_b, z_spec)]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 1:
+        raise ValueError(f"z_a, z_b and z_spec have the shapes {shapes}; expected (n,), the same of each")
+    pair = [dz(z_a, z_spec), dz(z_b, z_spec)]
+    return Gain(**_gains(*pair), **{f"{name}_error": x for name, x in bootstrap(_gains, pair, samples, seed).items()})
+
+
 def in_bins(values: ArrayLike, edges: Sequence[float]) -> NDArray[np.int64]:
     """Return the bin of each value, (n,): 0 below the first edge, i from edge i - 1 up to edge i, len(edges) above."""
     return np.searchsorted(np.asarray(edges, np.float64), np.asarray(values, np.float64), side="right").astype(np.int64)
+
+
+def _gains(a: Floats, b: Floats) -> dict[str, float]:
+    """Return the fields of `Gain` but its errors, of dz, (n,) each."""
+    scatter = sigma_nmad(b)
+    return {
+        "sigma_nmad_gain": 1.0 - sigma_nmad(a) / scatter if scatter > 0 else float("nan"),
+        "outlier_005_difference": outlier_fraction(a, 0.05) - outlier_fraction(b, 0.05),
+        "outlier_015_difference": outlier_fraction(a, 0.15) - outlier_fraction(b, 0.15),
+    }
 
 
 def _mean(values: NDArray[Any]) -> float:
