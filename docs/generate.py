@@ -21,7 +21,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from skyfan import errors, evaluation, lease, predictions, standing, summary, task, verification
+from skyfan import errors, evaluation, lease, predictions, standing, summary, tally, task, verification
 from skyfan.cli import cli
 from skyfan.partitions import Index, PartitionRef
 from skyfan.payload import EFFORT, Payload
@@ -117,14 +117,14 @@ MEANINGS = {
     ("Group", "dz_square_sum"): "Of dz^2.",
     ("Group", "outliers_005"): "Rows with |dz| > 0.05.",
     ("Group", "outliers_015"): "Rows with |dz| > 0.15.",
-    ("Science", "rows_without_prediction"): "Flagged as having no value.",
+    ("Science", "rows_without_prediction"): "z_phot is null.",
     ("Science", "coverage_95"): "The same of the 95 % interval.",
     ("Bin", "rows"): "Galaxies in it.",
     ("Bin", "bias_mean"): "Mean of dz.",
     ("Bin", "outlier_fraction_005"): "Share of |dz| > 0.05.",
     ("Bin", "outlier_fraction_015"): "Share of |dz| > 0.15.",
     ("Evaluation", "run"): "`<bucket>/<result_path>`.",
-    ("Evaluation", "rows_without_prediction"): "Flagged as having no value.",
+    ("Evaluation", "rows_without_prediction"): "z_phot is null.",
     ("Evaluation", "rows_without_redshift"): "Predicted, but without a true redshift.",
     ("Evaluation", "metrics"): "Every metric by name, with its error: [metrics](../metrics.md).",
     ("Evaluation", "by_z"): "The same in bins of true redshift.",
@@ -294,7 +294,7 @@ def flags_page() -> str:
         (
             str(flag.value),
             f"`{str(flag.name).lower()}`",
-            "null" if flag & predictions.NO_VALUE else "given",
+            _outputs_with(flag),
             meanings[str(flag.name)],
         )
         for flag in predictions.Flag
@@ -306,20 +306,29 @@ def flags_page() -> str:
             "",
             (
                 "The column `flags` of the catalogue is the sum of the values below; 0 means that nothing is to be "
-                "said. A bad row is never left out: it has its row in the catalogue, with a flag and without a value."
+                "said. A bad row is never left out: it has its row in the catalogue, with a flag, and null for every "
+                "output that is not known."
             ),
             "",
-            _table(("value", "name", "prediction", "meaning"), rows),
+            _table(("value", "name", "outputs", "meaning"), rows),
             "",
             (
                 "To keep the rows whose prediction stands without reserve, take `flags == 0`; to keep every row that "
-                f"has a prediction, take `flags & {int(predictions.NO_VALUE)} == 0`."
+                "has a certain output, take those where it is not null: a row without a prediction is one whose "
+                f"`z_phot` is null. Rows with `flags & {int(predictions.NO_VALUE)} != 0` have no output at all."
             ),
             "",
             "The names are the keys of `flags` in reports and summary. In Python they are `skyfan.predictions.Flag`.",
             "",
         ]
     )
+
+
+def _outputs_with(flag: predictions.Flag) -> str:
+    """Return what a row with that flag has of its outputs."""
+    if flag & predictions.NO_VALUE:
+        return "null"
+    return "null where not finite" if flag is predictions.Flag.NON_FINITE_OUTPUT else "given"
 
 
 def stored_page() -> str:
@@ -332,7 +341,7 @@ def stored_page() -> str:
                 summary.Summary,
                 summary.Drive,
                 task.Seconds,
-                summary.Spread,
+                tally.Spread,
                 summary.Failure,
                 task.TaskError,
                 science.Science,
@@ -473,6 +482,8 @@ TREE: dict[str, list[str]] = {
         "task.py",
         "predictions.py",
         "reports.py",
+        "tally.py",
+        "combined.py",
         "summary.py",
         "comparison.py",
         "evaluation.py",

@@ -1,6 +1,6 @@
 """The Python API on what a run needs: surveys, partitions, models."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from skyfan.survey import Progress, parse_size, rows_per_partition, split
 
 if TYPE_CHECKING:
     from skyfan.photoz.export import Exported
+    from skyfan.photoz.foreign import ExportedModule
     from skyfan.photoz.train import Progress as TrainingProgress
 
 
@@ -110,12 +111,14 @@ def train(
     survey: str | Path,
     out: str | Path,
     *,
-    size: str = "small",
+    size: str | None = None,
     epochs: float | None = None,
     minutes: float | None = None,
+    pretrain: float | None = None,
     seed: int | None = None,
     device: str = "cpu",
     resume: bool = False,
+    recipe: Mapping[str, float | str] | None = None,
     progress: "Callable[[TrainingProgress], None] | None" = None,
 ) -> Path:
     """Train a photometric-redshift network; see `skyfan.photoz.train`. Needs the extra `train`.
@@ -126,16 +129,21 @@ def train(
         A survey file with true redshifts, as `simulate` writes it.
     out : str or Path
         The checkpoint.
-    size : str
-        Of the network: `small` or `astromae`.
+    size : str, optional
+        Of the network: `small`, the default, or `astromae`.
     epochs, minutes : float, optional
         How long, whichever ends first; default 10 epochs.
+    pretrain : float, optional
+        Epochs in which the encoder first learns as a masked autoencoder; default none. They come on top.
     seed : int, optional
         Of weights, order and augmentation; default 1.
     device : str
         `cpu` or `cuda`.
     resume : bool
         Go on from `out` if it exists.
+    recipe : mapping, optional
+        Numbers of the optimisation that are not to be as suits the size: `batch_size`, `learning_rate`,
+        `warmup_steps`, `precision` and the rest of `skyfan.photoz.checkpoint.Recipe`.
     progress : callable, optional
         Told where the training stands.
 
@@ -148,18 +156,19 @@ def train(
         from skyfan.photoz.network import NetworkConfig
         from skyfan.photoz.train import train as train_network
     sizes = {"small": NetworkConfig.small, "astromae": NetworkConfig}
-    if size not in sizes:
+    if size is not None and size not in sizes:
         raise InputError(f"size {size!r}: there is no such network; expected one of {', '.join(sizes)}")
-    config = None if resume and Path(out).exists() else sizes[size]()
     return train_network(
         Path(survey),
         Path(out),
-        config=config,
+        config=sizes[size]() if size else None,
         epochs=epochs,
         minutes=minutes,
+        pretrain=pretrain,
         seed=seed,
         device=device,
         resume=resume,
+        recipe=recipe,
         progress=progress,
     )
 
@@ -171,13 +180,21 @@ def export(
     name: str | None = None,
     int8: bool = False,
     test: str | Path | None = None,
-) -> "Exported":
-    """Write a checkpoint as one ONNX file; see `skyfan.photoz.export`. Needs the extra `train`.
+    trust_pickle: bool = False,
+    code: str | Path | None = None,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    inputs_as: str | None = None,
+    outputs: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> "Exported | ExportedModule":
+    """Write a checkpoint as one ONNX file; see `skyfan.photoz.export` and `skyfan.photoz.foreign`.
+
+    Needs the extra `train`. From `code` on, arguments are for pickled networks alone.
 
     Parameters
     ----------
     checkpoint : str or Path
-        From `train`.
+        From `train`; or, with `trust_pickle`, any torch network that was pickled whole.
     out : str or Path
         The ONNX file.
     name : str, optional
@@ -186,6 +203,19 @@ def export(
         Quantise the dense layers.
     test : str or Path, optional
         A survey that was not trained on, to score the file with.
+    trust_pickle : bool
+        Load a pickled network. This runs code that is in it: give it only for files of people whom you trust.
+    code : str or Path, optional
+        The folder that the network's modules are imported from.
+    inputs : mapping, optional
+        Tensors of a partition, in the order that forward takes them, and the shape of a row of each; default
+        `{"image": (5, 32, 32), "magnitude": (5,)}`, or as in the test survey.
+    inputs_as : str, optional
+        `list` for `forward([image, magnitude])`, `arguments` for `forward(image, magnitude)`; by default found out.
+    outputs : sequence of str
+        Names of the outputs; default `z_phot` for one number a row.
+    metadata : mapping, optional
+        More to write into the file, as `bands` or `valid_range`.
 
     Raises
     ------
@@ -194,7 +224,29 @@ def export(
     """
     with _extra("train"):
         from skyfan.photoz.export import export as export_checkpoint
-    return export_checkpoint(Path(checkpoint), Path(out), name=name, int8=int8, test=Path(test) if test else None)
+        from skyfan.photoz.foreign import export_pickled, refuse_pickled
+    checkpoint, out, test = Path(checkpoint), Path(out), Path(test) if test else None
+    if trust_pickle:
+        return export_pickled(
+            checkpoint,
+            out,
+            code=Path(code) if code else None,
+            inputs=inputs,
+            inputs_as=inputs_as,
+            outputs=outputs,
+            name=name,
+            metadata=metadata,
+            int8=int8,
+            test=test,
+        )
+    refuse_pickled(checkpoint)
+    foreign = {"code": code, "inputs": inputs, "inputs_as": inputs_as, "outputs": outputs, "metadata": metadata}
+    if given := [key for key, value in foreign.items() if value]:
+        raise InputError(
+            f"{given[0]!r} was given without trust_pickle (--trust-pickle); it is for a network that was pickled "
+            "whole - give both, or neither for a checkpoint of 'skyfan train'"
+        )
+    return export_checkpoint(checkpoint, out, name=name, int8=int8, test=test)
 
 
 @contextmanager
