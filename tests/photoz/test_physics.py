@@ -69,6 +69,13 @@ def test_cutouts_are_those_that_galsim_draws(galaxies, grids, parameters, row):
         assert ours[band].sum() == pytest.approx(theirs.sum(), rel=0.01)
 
 
+@pytest.mark.parametrize("row", [0, 3])
+def test_sharp_images_are_folded_as_a_camera_does(galaxies, grids, parameters, row):
+    sharp = replace(galaxies, psf_fwhm_arcsec=np.full_like(galaxies.psf_fwhm_arcsec, 0.75))
+    ours, theirs = Renderer(grids)(sharp, row)[R], galsim_image(sharp, row, R, parameters.psf_moffat_beta)
+    assert np.abs(ours - theirs).max() < 3e-4 * theirs.max()
+
+
 def test_half_light_radius_of_an_exponential_disc():
     assert (1 + HALF_LIGHT_PER_SCALE) * np.exp(-HALF_LIGHT_PER_SCALE) == pytest.approx(0.5, abs=1e-12)
     disc = galsim.Exponential(scale_radius=1.0)
@@ -136,12 +143,15 @@ def test_galactic_latitude_is_that_of_astropy():
     np.testing.assert_allclose(galactic_latitude(ra, dec), expected, atol=1e-4)
 
 
-def test_seeing_is_that_of_sdss(galaxies, parameters):
+def test_seeing_is_that_of_sdss(grids, parameters):
     psf = galsim.Moffat(beta=parameters.psf_moffat_beta, fwhm=parameters.psf_fwhm_arcsec)
     image = psf.drawImage(nx=256, ny=256, scale=0.1, method="no_pixel").array
     noise_pixels = image.sum() ** 2 / (image**2).sum()  # 4 pi sigma^2 of the Gaussian with as much noise
     width = np.sqrt(8 * np.log(2)) * np.sqrt(noise_pixels / (4 * np.pi)) * 0.1
     assert width == pytest.approx(1.43, abs=0.03)
+    fwhm = draw(np.random.default_rng(9), 2000, grids, parameters).psf_fwhm_arcsec[:, R]
+    quartiles = np.percentile(fwhm, [25, 50, 75]) / parameters.psf_fwhm_arcsec * width
+    np.testing.assert_allclose(quartiles, [1.30, 1.43, 1.58], atol=0.04)
 
 
 def test_calibration_errors_are_in_pixels_and_magnitudes_alike(grids, parameters):

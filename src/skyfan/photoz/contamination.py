@@ -34,7 +34,8 @@ def draw_neighbours(rng: np.random.Generator, hosts: Galaxies, parameters: Param
     """Return chance neighbours of galaxies, at the density of the sky.
 
     A galaxy beside is another one of the same survey, made fainter as if it stood further away: its surface brightness
-    stays. Neighbours that belong to the galaxy, and clusters, are not drawn.
+    stays, and it keeps the calibration error that it was drawn with. Neighbours that belong to the galaxy, and
+    clusters, are not drawn.
     """
     side_arcmin = (CUTOUT_PIXELS * PIXEL_SCALE_ARCSEC + 2.0 * parameters.neighbour_margin_arcsec) / 60.0
     densities = (parameters.neighbour_galaxies_per_arcmin2, parameters.neighbour_stars_per_arcmin2)

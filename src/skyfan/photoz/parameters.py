@@ -181,8 +181,8 @@ class Parameters:
     # What else is in a cutout
     neighbour_r_range_mag: tuple[float, float] = (14.0, 21.0)
     neighbour_galaxies_per_arcmin2: float = 1.4
-    """Brighter than the faint end. About 14,000 galaxies a square degree at r < 22.2 (Beck et al. 2016, MNRAS 460,
-    1371: 208 million on 14,555 square degrees), scaled by the slope below."""
+    """Brighter than the faint end. 14,300 galaxies a square degree at r < 22.2 (Beck et al. 2016, MNRAS 460, 1371: 208
+    million on 14,555 square degrees) are 1.2 to 1.5 at r < 21, scaled with slopes of 0.42 to 0.35."""
     neighbour_galaxies_slope: float = 0.42
     """d log10 N(< r) / dr, between the Euclidean 0.6 of bright galaxies and the 0.35 of faint ones (Yasuda et al.
     2001, AJ 122, 1104)."""
@@ -195,7 +195,8 @@ class Parameters:
     unblended_share: float = 0.9
     """Of foreign light that photometry removes before magnitudes are measured. A choice."""
     cosmic_ray_share: float = 0.01
-    """Of cutouts with a track of a cosmic ray, in one band. This and the next two are choices."""
+    """Of cutouts with a track of a cosmic ray, in one band. This and the next two are choices; brightnesses are in
+    units of the sky's noise, before it is corrected for the Galaxy's dust."""
     streak_share: float = 0.005
     """Of cutouts crossed by a satellite or a bad column, in one band."""
     scattered_light_share: float = 0.005

@@ -12,7 +12,8 @@ from skyfan.photoz.population import Galaxies
 Pixels = NDArray[np.float32]
 
 FIELD_PIXELS = 96
-"""Three cutouts wide: what wraps around is under a thousandth of a cutout's light but for the very largest galaxies."""
+"""Three cutouts wide: what wraps around is 0.04 % of a cutout's light in the median, above 0.8 % for one galaxy in
+twenty, and a few hundredths of the sky's noise in any pixel."""
 OVERSAMPLING = 2
 """Points a pixel: the sharpest images have power beyond one point a pixel, which sampling must fold, not cut off."""
 HALF_LIGHT_PER_SCALE = 1.6783469900166605
