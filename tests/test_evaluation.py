@@ -16,11 +16,12 @@ import safetensors.numpy
 
 import skyfan
 from factories import doubtful_model, doubtful_rows, make_rows, tiny_model, write_partition
-from skyfan import staging
-from skyfan.errors import InputError, RunFailedError
+from skyfan import comparison, staging
+from skyfan.errors import InputError, ModelError
 from skyfan.evaluation import Estimate, Evaluation, shown
 from skyfan.photoz import metrics, probability
 from skyfan.photoz.sums import add
+from skyfan.predictions import build_part
 from skyfan.summary import Summary
 from skyfan.task import decode_report
 
@@ -239,10 +240,29 @@ def test_redshifts_that_are_all_unknown_are_refused(root: Path, asked: dict[str,
 
 
 @pytest.mark.parametrize(("edges", "message"), [("[0, 1]", "expected one number more than bins"), ("x", "rising")])
-def test_bins_that_do_not_fit_the_pdf_fail_the_run(root: Path, asked: dict[str, Any], edges: str, message: str) -> None:
+def test_bins_that_do_not_fit_the_pdf_are_found_before_a_run_starts(
+    root: Path, asked: dict[str, Any], edges: str, message: str
+) -> None:
     tiny_model(root / "sky" / "models" / "bad.onnx", metadata={"pdf_edges": edges})
-    with pytest.raises(RunFailedError, match=message):
+    with pytest.raises(ModelError, match=message):
         skyfan.run(asked | {"model": "models/bad.onnx", "result_path": "results/bad"}, store=root, workers=1)
+    assert not (root / "sky" / "results" / "bad").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(), (3,)], ids=["numbers", "lists"])
+def test_a_column_is_nan_where_it_is_null_and_nowhere_else(share: float, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(1000, *shape)).astype(np.float32)
+    values[rng.random(1000) < share] = np.nan
+    outputs: dict[str, Any] = {"pdf": values, "whole": np.ones(1000)}
+    table = build_part([("key", 1000)], {}, outputs, np.zeros(1000, np.uint16))
+    for piece in (table.to_batches()[0], table.to_batches()[0].slice(13, 700)):
+        start = 13 if piece.num_rows == 700 else 0
+        found = comparison._numbers(piece, "pdf")
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, values[start : start + piece.num_rows])
+        assert comparison._numbers(piece, "whole").all()
 
 
 @pytest.mark.parametrize("samples", [-1, 1])

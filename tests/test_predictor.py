@@ -197,15 +197,50 @@ def test_a_row_out_of_range_is_flagged_and_predicted(tmp_path: Path) -> None:
     "limits", [{"min": [1, 2], "max": [3, 4]}, {"min": 1, "max": [9] * 4}, {"min": [[1]], "max": 2}]
 )
 def test_a_range_that_does_not_fit_the_bands_is_the_models_fault(limits: dict[str, Any]) -> None:
-    source = mean_of_magnitude(valid_range=json.dumps({"magnitude": limits}))
-    with pytest.raises(ModelError, match=r"'min' and 'max' of 'magnitude' .* expected one number, or a list of 5"):
-        Predictor(source, "m").check(partition())
+    valid_range = json.dumps({"magnitude": limits})
+    said = r"'min' and 'max' of 'magnitude' .* expected one number, or a list of 5"
+    with pytest.raises(ModelError, match=said):
+        Predictor(mean_of_magnitude(valid_range=valid_range), "m", to_predict=False)
+    of_any = parsed_model(
+        "(float[n,bands] magnitude) => (float[n,bands] z) { z = Abs(magnitude) }", valid_range=valid_range
+    )
+    predictor = Predictor(of_any, "m")
+    with pytest.raises(ModelError, match=said):
+        predictor.check(partition())
 
 
 def test_a_range_of_what_is_no_input_is_the_models_fault() -> None:
     source = mean_of_magnitude(valid_range=json.dumps({"magnitudes": {"min": 1, "max": 2}}))
     with pytest.raises(ModelError, match="names 'magnitudes', which is not an input; expected some of magnitude"):
         Predictor(source, "m")
+
+
+@pytest.mark.parametrize("edges", ["[0, 0.1]", json.dumps(list(range(12)))])
+def test_bins_that_do_not_fit_the_pdf_are_found_as_soon_as_they_are_known(tiny: Path, edges: str) -> None:
+    said = r"output 'pdf' has the shape \(%s, 10\) and its metadata 'pdf_edges' .* expected one number more than bins"
+    source = tiny_model(tiny, metadata={"pdf_edges": edges})
+    with pytest.raises(ModelError, match=said % "any"):
+        Predictor(source, "m", to_predict=False)
+    of_any = parsed_model(
+        "(float[n,bands] magnitude) => (float[n,k] pdf) { pdf = Concat<axis=1>(magnitude, magnitude) }", pdf_edges=edges
+    )
+    for magnitude, rows in ((make_rows(ROWS)["magnitude"], 4), (changed("magnitude", slice(None), np.nan), 1)):
+        with pytest.raises(ModelError, match=said % rows):
+            predicted(of_any, magnitude=magnitude)
+
+
+def test_bins_of_a_pdf_that_is_no_list_a_row_do_not_fit() -> None:
+    source = mean_of_magnitude("pdf", pdf_edges="[0, 1, 2]")
+    with pytest.raises(ModelError, match=r"output 'pdf' has the shape \(any\)"):
+        Predictor(source, "m", to_predict=False)
+
+
+def test_bins_that_fit_are_known(tiny: Path) -> None:
+    edges = np.linspace(0, 1, 11)
+    found = Predictor(tiny_model(tiny, metadata={"pdf_edges": json.dumps(edges.tolist())}), "m").pdf_edges
+    assert found is not None
+    assert found.tolist() == edges.tolist()
+    assert Predictor(mean_of_magnitude(), "m").pdf_edges is None
 
 
 def test_a_missing_input_says_what_there_is(tmp_path: Path) -> None:

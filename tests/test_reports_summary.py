@@ -16,7 +16,8 @@ from skyfan.measure import Meter
 from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload
 from skyfan.photoz.sums import measure
-from skyfan.reports import Collected, collect, describe, failed_report, names_of
+from skyfan.reports import MAX_LISTED, Collected, Failed, collect, describe, failed_report, names_of
+from skyfan.standing import MAX_SAID, stand
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Drive, Summary, decode_summary, judge
 from skyfan.tally import SUMS_AT_ONCE, Tally
@@ -97,7 +98,7 @@ def test_all_done_is_complete(bucket: Bucket) -> None:
 
 
 def test_no_task_at_all_is_not_complete(bucket: Bucket) -> None:
-    empty = Collected(done={}, failed={}, missing=[], surplus=[], kinds={})
+    empty = Collected(done={}, failed=[], failures={}, missing=[], surplus=[], kinds={})
     assert not judge(PAYLOAD, [], empty, Tally(), DRIVE, warnings=[]).complete
 
 
@@ -299,6 +300,23 @@ def test_reports_are_seen_one_by_one_and_not_kept(bucket: Bucket) -> None:
         bucket.put(KEYS.report(task.rank), good(task, part=part, science=measure([0.1], [0.1])).encode())
     assert len(collect(bucket, KEYS, tasks, see).done) == len(alive) == 50
     assert alive[-1] <= alive[0] + 1
+
+
+def test_of_failed_tasks_little_is_kept(bucket: Bucket) -> None:
+    tasks = [msgspec.structs.replace(TASKS[0], rank=rank) for rank in range(MAX_LISTED + 50)]
+    bucket.delete([KEYS.report(task.rank) for task in TASKS])
+    for task in tasks:
+        bucket.put(KEYS.failure(task.rank), failed_report(task, 2, ValueError("x" * 200), Meter()).encode())
+    before = sum(isinstance(thing, Report) for thing in gc.get_objects())
+    found = collect(bucket, KEYS, tasks)
+    assert sum(isinstance(thing, Report) for thing in gc.get_objects()) <= before
+    assert (found.failed, found.missing) == (list(range(MAX_LISTED + 50)), [])
+    assert list(found.failures) == list(range(MAX_LISTED))
+    assert found.failures[0] == Failed(2, ("25MB/0.pt",), describe(ValueError("x" * 200)))
+    summary = verdict(bucket, tasks)
+    assert (summary.tasks_failed, len(summary.failures)) == (MAX_LISTED + 50, MAX_LISTED)
+    said = stand(PAYLOAD, tasks, bucket, KEYS).problems
+    assert [text.startswith("task ") for text in said].count(True) == MAX_SAID
 
 
 def test_sums_of_many_tasks_are_those_of_one(bucket: Bucket) -> None:

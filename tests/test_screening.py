@@ -103,6 +103,18 @@ def test_a_value_at_the_limit_is_within(batch: dict[str, NDArray[Any]]) -> None:
     assert screen({"magnitude": np.full((ROWS, 5), 20.0)}, ranges).tolist() == [0] * ROWS
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_value_at_a_limit_that_its_type_rounds_is_within(dtype: type[Any]) -> None:
+    values = np.full((ROWS, 2), 0.1, dtype)
+    values[1, 0], values[2, 1] = np.nextafter(values[0, 0], dtype(1)), np.nextafter(values[0, 0], dtype(0))
+    ranges = parse_valid_range('{"colour": {"min": 0.1, "max": [0.1, 1e300]}}', "m")
+    flags = screen({"colour": values}, ranges)
+    assert flags.tolist() == [0, Flag.OUT_OF_RANGE.value, Flag.OUT_OF_RANGE.value, 0, 0]
+    above = screen_outputs({"score": values}, {"score": 0.1}, NO_FLAGS)
+    assert above.tolist() == only(1, Flag.UNUSUAL_OUTPUT)
+    assert not screen_outputs({"score": values}, {"score": 1e300}, NO_FLAGS).any()
+
+
 def test_what_is_not_finite_is_not_out_of_range_too(batch: dict[str, NDArray[Any]]) -> None:
     batch["magnitude"][0, 2] = np.inf
     ranges = parse_valid_range('{"magnitude": {"min": 0, "max": 100}}', "m")

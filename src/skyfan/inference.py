@@ -13,11 +13,10 @@ from arro3.core import Table
 from numpy.typing import NDArray
 
 from skyfan import __version__
-from skyfan.errors import ModelError, PartitionError
+from skyfan.errors import PartitionError
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter, peak_memory_mb, utc_now
 from skyfan.partitions import Partition, PartitionRef, open_partition
-from skyfan.photoz.probability import EDGES_KEY, parse_edges
 from skyfan.photoz.sums import INTERVALS, Sums, measure
 from skyfan.predictions import build_part, column_types, count_flags, encode_part, missing
 from skyfan.predictor import Predicted, Predictor
@@ -180,19 +179,13 @@ def _science(predictor: Predictor, rows: _Rows) -> Sums | None:
     scalar = {name: values.reshape(-1) for name, values in rows.outputs.items() if values.size == len(rows.flags)}
     if redshift is None or "z_phot" not in scalar:
         return None
-    pdf, edges = rows.outputs.get("pdf"), parse_edges(predictor.metadata.get(EDGES_KEY), predictor.name)
-    if pdf is not None and edges is not None and pdf.shape[1:] != (len(edges) - 1,):
-        raise ModelError(
-            f"model {predictor.name}: its output 'pdf' has the shape {pdf.shape} and its metadata {EDGES_KEY!r} "
-            f"{len(edges)} numbers; expected one number more than bins; correct it in the export"
-        )
     has_intervals = scalar.keys() >= set(itertools.chain.from_iterable(INTERVALS.values()))
     return measure(
         np.where(missing(scalar["z_phot"], rows.flags), np.nan, scalar["z_phot"]),
         redshift,
         r=rows.r if np.isfinite(rows.r).any() else None,
-        pdf=pdf,
-        pdf_edges=edges,
+        pdf=rows.outputs.get("pdf"),
+        pdf_edges=predictor.pdf_edges,
         intervals={level: (scalar[low], scalar[high]) for level, (low, high) in INTERVALS.items() if has_intervals},
     )
 

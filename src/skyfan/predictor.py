@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from skyfan.errors import ModelError, PartitionError
 from skyfan.measure import Meter
 from skyfan.partitions import Partition
+from skyfan.photoz.probability import EDGES_KEY, parse_edges
 from skyfan.predictions import NO_VALUE, RESERVED
 from skyfan.screening import ValidRange, parse_unusual_above, parse_valid_range, screen, screen_outputs
 
@@ -79,21 +80,25 @@ class Predictor:
         self.outputs = tuple(str(node.name) for node in self._session.get_outputs())
         self._ranges: Mapping[str, ValidRange] = parse_valid_range(self.metadata.get("valid_range"), name)
         self._unusual_above: Mapping[str, float] = parse_unusual_above(self.metadata.get("unusual_above"), name)
-        clash = sorted(RESERVED.intersection(self.outputs))
-        if clash:
+        self.pdf_edges = parse_edges(self.metadata.get(EDGES_KEY), name)
+        """Redshifts between the bins of the output `pdf`, (bins + 1,); None if the model does not say."""
+        if clash := sorted(RESERVED.intersection(self.outputs)):
             raise ModelError(
                 f"model {name}: an output is called {clash[0]!r}, which is a column of its own; rename it in the export"
             )
-        names = [needed.name for needed in self.inputs]
-        if not names:
+        if not self.inputs:
             raise ModelError(f"model {name}: has no input; expected tensors of a partition, as image; export it anew")
-        self._refuse_unknown("valid_range", self._ranges, names, "input")
+        self._refuse_unknown("valid_range", self._ranges, [needed.name for needed in self.inputs], "input")
         self._refuse_unknown("unusual_above", self._unusual_above, self.outputs, "output")
+        for needed in self.inputs:
+            self._check_range(needed.name, needed.shape)
+        for node in self._session.get_outputs():
+            if node.shape:  # none where the model does not say how many axes there are
+                self.check_output(node.name, _sizes(node))
 
     def _refuse_unknown(self, key: str, named: Iterable[str], known: Iterable[str], kind: str) -> None:
         """Refuse metadata that speak of what the model does not have."""
-        unknown = sorted(set(named).difference(known))
-        if unknown:
+        if unknown := sorted(set(named).difference(known)):
             raise ModelError(
                 f"model {self.name}: its metadata {key!r} names {unknown[0]!r}, which is not an {kind}; "
                 f"expected some of {', '.join(known)}; correct it in the export"
@@ -124,14 +129,18 @@ class Predictor:
                 )
             self._check_range(needed.name, tensor.shape)
 
-    def _check_range(self, name: str, shape: tuple[int, ...]) -> None:
+    def _check_range(self, name: str, shape: tuple[int | None, ...]) -> None:
         bands = shape[1] if len(shape) > 1 else 1
-        valid = self._ranges.get(name)
-        if valid is not None and not valid.fits(bands):
+        if name in self._ranges and bands is not None:
+            self._ranges[name].check(name, bands, self.name)
+
+    def check_output(self, name: str, shape: tuple[int | None, ...]) -> None:
+        """Refuse an output `pdf` of another number of bins than the metadata say, as far as its shape is known."""
+        edges = self.pdf_edges if name == "pdf" else None
+        if edges is not None and (len(shape) != 2 or shape[1] not in (None, len(edges) - 1)):
             raise ModelError(
-                f"model {self.name}: 'min' and 'max' of {name!r} in its metadata 'valid_range' have the shapes "
-                f"{valid.low.shape} and {valid.high.shape}; expected one number, or a list of {bands}; "
-                "correct it in the export"
+                f"model {self.name}: its output 'pdf' has the shape {_shown(shape)} and its metadata {EDGES_KEY!r} "
+                f"{len(edges)} numbers; expected one number more than bins; correct it in the export"
             )
 
     def predict(self, partition: Partition, batch_size: int, meter: Meter) -> Predicted:
@@ -215,6 +224,7 @@ class Predictor:
     ) -> None:
         for name, values in results.items():
             if name not in outputs:
+                self.check_output(name, values.shape)
                 outputs[name] = np.zeros((rows, *values.shape[1:]), values.dtype)
             if outputs[name].shape[1:] != values.shape[1:]:
                 raise ModelError(
@@ -225,11 +235,8 @@ class Predictor:
 
     def _without_a_good_row(self, partition: Partition) -> dict[str, NDArray[Any]]:
         """Run the model on one row of zeros, to learn what columns it has."""
-        feed = {
-            needed.name: np.zeros((1, *partition.tensors[needed.name].shape[1:]), needed.dtype)
-            for needed in self.inputs
-        }
-        return self._run(feed)
+        shapes = {needed.name: (1, *partition.tensors[needed.name].shape[1:]) for needed in self.inputs}
+        return self._run({needed.name: np.zeros(shapes[needed.name], needed.dtype) for needed in self.inputs})
 
 
 def _aligned(values: NDArray[Any]) -> NDArray[Any]:
@@ -272,13 +279,17 @@ def _model_input(node: Any, name: str) -> ModelInput:
     dtype = _DTYPES.get(node.type)
     if dtype is None:
         raise ModelError(f"model {name}: input {node.name!r} is {node.type}; expected one of {', '.join(_DTYPES)}")
-    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    shape = _sizes(node)
     if not shape or shape[0] is not None:
         raise ModelError(
             f"model {name}: input {node.name!r} has the shape {_shown(shape)}; expected a first axis of any length "
             "(export with a dynamic batch axis)"
         )
     return ModelInput(node.name, dtype, shape)
+
+
+def _sizes(node: Any) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) else None for size in node.shape)
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

@@ -10,6 +10,9 @@ from skyfan.storage import Bucket
 from skyfan.task import PartRef, Report, Task, TaskError, decode_report, describe
 from skyfan.wording import counted
 
+MAX_LISTED = 100
+"""Failures that are kept in mind, and failures and surplus keys that a summary lists; all are counted."""
+
 Kind = tuple[tuple[str, str], ...]
 """Names and types of a part's columns."""
 
@@ -21,14 +24,25 @@ class Done(NamedTuple):
     part: PartRef
 
 
+class Failed(NamedTuple):
+    """What is kept in mind of a task whose last attempt failed."""
+
+    attempt: int
+    partitions: tuple[str, ...]
+    """Keys."""
+    error: TaskError | None
+
+
 @dataclass(frozen=True)
 class Collected:
     """What a run has stored, held against its manifest."""
 
     done: dict[int, Done]
     """By rank, in order: tasks with a valid report whose part is there."""
-    failed: dict[int, Report]
-    """By rank: reports of tasks whose last attempt failed."""
+    failed: list[int]
+    """Ranks of tasks whose last attempt failed."""
+    failures: dict[int, Failed]
+    """By rank, in order: why, of the first `MAX_LISTED` of them."""
     missing: list[int]
     """Ranks with neither."""
     surplus: list[str]
@@ -69,12 +83,13 @@ def collect(
             done[task.rank] = Done(report.rows_out, report.part)
             kinds.setdefault(tuple(report.columns.items()), []).append(task.rank)
             see(report)
-    failed = _failures(bucket, keys, [task for task in tasks if task.rank not in done])
+    failed, failures = _failures(bucket, keys, [task for task in tasks if task.rank not in done])
     expected = {keys.report(task.rank) for task in tasks} | {keys.part(task.rank) for task in tasks}
     # names that begin with a dot are a file system's own business (.DS_Store, .nfs0001)
     strange = [key for key in (present | parts.keys()) - expected if not key.rsplit("/", 1)[-1].startswith(".")]
-    missing = [task.rank for task in tasks if task.rank not in done and task.rank not in failed]
-    return Collected(done, failed, missing, sorted(strange), kinds)
+    ended = done.keys() | failed
+    missing = [task.rank for task in tasks if task.rank not in ended]
+    return Collected(done, failed, failures, missing, sorted(strange), kinds)
 
 
 def is_done(report: Report, task: Task, keys: RunKeys, part_bytes: int | None) -> bool:
@@ -83,15 +98,20 @@ def is_done(report: Report, task: Task, keys: RunKeys, part_bytes: int | None) -
     return report.answers(task) and part is not None and (part.key, part.bytes) == (keys.part(task.rank), part_bytes)
 
 
-def _failures(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> dict[int, Report]:
+def _failures(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> tuple[list[int], dict[int, Failed]]:
+    """Return the ranks of the tasks that failed, and why the first did."""
     present = {entry.key for entry in bucket.list(keys.failures)}
     wanted = [task for task in tasks if keys.failure(task.rank) in present]
     reports = map(decode_report, bucket.get_many(keys.failure(task.rank) for task in wanted))
-    return {
-        task.rank: report
-        for task, report in zip(wanted, reports, strict=True)
-        if report is not None and report.status == "failed" and report.rank == task.rank
-    }
+    failed: list[int] = []
+    failures: dict[int, Failed] = {}
+    for task, report in zip(wanted, reports, strict=True):
+        if report is None or report.status != "failed" or report.rank != task.rank:
+            continue
+        failed.append(task.rank)
+        if len(failures) < MAX_LISTED:
+            failures[task.rank] = Failed(report.attempt, tuple(ref.key for ref in report.partitions), report.error)
+    return failed, failures
 
 
 def problems_of(tasks: Sequence[Task], found: Collected) -> list[str]:

@@ -20,9 +20,20 @@ class ValidRange:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
-    def fits(self, bands: int) -> bool:
-        """Whether there is one number for all the values of a row, or one a band."""
-        return {self.low.shape, self.high.shape} <= {(), (bands,)}
+    def check(self, name: str, bands: int, model: str) -> None:
+        """Check that there is one number for all the values of a row, or one a band.
+
+        Raises
+        ------
+        ModelError
+            If not; it calls the input `name`.
+        """
+        if not {self.low.shape, self.high.shape} <= {(), (bands,)}:
+            raise ModelError(
+                f"model {model}: 'min' and 'max' of {name!r} in its metadata 'valid_range' have the shapes "
+                f"{self.low.shape} and {self.high.shape}; expected one number, or a list of {bands}; correct it in the "
+                "export"
+            )
 
 
 def parse_valid_range(text: str | None, name: str) -> dict[str, ValidRange]:
@@ -93,7 +104,8 @@ def screen(batch: Mapping[str, NDArray[Any]], ranges: Mapping[str, ValidRange]) 
         if is_image:
             flags[((low == high) & finite).any(axis=1)] |= Flag.DEAD_BAND.value
         if name in ranges:
-            outside = (low < ranges[name].low) | (high > ranges[name].high)
+            valid = ranges[name]
+            outside = (low < _rounded(valid.low, low.dtype)) | (high > _rounded(valid.high, high.dtype))
             flags[(outside & finite).any(axis=1)] |= Flag.OUT_OF_RANGE.value
     return flags
 
@@ -123,10 +135,22 @@ def screen_outputs(
         absent = missing(values, flags)
         found[given & absent] |= Flag.NON_FINITE_OUTPUT.value
         if name in unusual_above:
-            # a float64, or a limit that a model's float16 cannot hold would be infinite
-            above = (values > np.float64(unusual_above[name])).any(axis=tuple(range(1, values.ndim)))
+            limit = _rounded(np.asarray(unusual_above[name]), values.dtype)
+            above = (values > limit).any(axis=tuple(range(1, values.ndim)))
             found[above & ~absent] |= Flag.UNUSUAL_OUTPUT.value
     return found
+
+
+def _rounded(limits: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """Return limits as values of a type hold them: float32's 0.1 is above 0.1, and must not be out of a limit of 0.1.
+
+    A limit that the type cannot hold stays as it is.
+    """
+    if dtype.kind != "f":
+        return limits
+    with np.errstate(over="ignore"):
+        held = limits.astype(dtype).astype(np.float64)
+    return np.where(np.isfinite(held), held, limits)
 
 
 def _extremes(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -1,6 +1,7 @@
 """Where a run stands, from the store alone: for whoever looks from elsewhere, or comes back later."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -15,6 +16,9 @@ from skyfan.summary import decode_summary
 from skyfan.task import Task
 
 State = Literal["running", "complete", "incomplete", "interrupted"]
+
+MAX_SAID = 10
+"""Failures that are told with their message."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -54,7 +58,8 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
     else:
         state = "complete" if summary.complete and all_ok else "incomplete"
     expected = [task.rows for task in tasks]
-    failures = [f"task {rank}: {report.error.message}" for rank, report in sorted(found.failed.items()) if report.error]
+    failures = ((rank, failed.error) for rank, failed in found.failures.items() if failed.error)
+    said = [f"task {rank}: {error.message}" for rank, error in islice(failures, MAX_SAID)]
     return Standing(
         run=payload.run_id,
         state=state,
@@ -64,5 +69,5 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
         tasks_failed=len(found.failed),
         rows=None if not expected or None in expected else sum(rows for rows in expected if rows is not None),
         rows_done=found.rows,
-        problems=[*([] if alive else problems_of(tasks, found)), *failures[:10]],
+        problems=[*([] if alive else problems_of(tasks, found)), *said],
     )

@@ -9,12 +9,9 @@ from skyfan.measure import utc_now
 from skyfan.payload import Payload
 from skyfan.photoz.science import Science, scores
 from skyfan.photoz.sums import Sums
-from skyfan.reports import Collected, problems_of
+from skyfan.reports import MAX_LISTED, Collected, problems_of
 from skyfan.tally import Spread, Tally
 from skyfan.task import ModelRef, Seconds, Task, TaskError
-
-MAX_LISTED = 100
-"""Failures and surplus keys that a summary lists; it counts them all."""
 
 
 class Drive(Struct, frozen=True, kw_only=True):
@@ -171,6 +168,6 @@ def judge(
 def _failures(found: Collected) -> list[Failure]:
     unknown = TaskError("unknown", "the report says nothing", may_pass=False)
     return [
-        Failure(rank, report.attempt, tuple(ref.key for ref in report.partitions), report.error or unknown)
-        for rank, report in sorted(found.failed.items())[:MAX_LISTED]
+        Failure(rank, failed.attempt, failed.partitions, failed.error or unknown)
+        for rank, failed in found.failures.items()
     ]
