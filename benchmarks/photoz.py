@@ -36,17 +36,16 @@ from run import HERE, PYTHON, cpuinfo
 
 from skyfan import models
 from skyfan.blob import MappedBlob
-from skyfan.comparison import Compared
+from skyfan.comparison import Compared, compare_arrays
 from skyfan.errors import InputError
 from skyfan.evaluation import Evaluation, evaluate
 from skyfan.measure import Meter
 from skyfan.partitions import Partition, open_partition
-from skyfan.photoz import baselines, metrics, probability
+from skyfan.photoz import baselines, metrics
 from skyfan.photoz.dataset import Survey, open_survey, split
 from skyfan.photoz.network import NetworkConfig
 from skyfan.photoz.simulate import SURVEY, object_ids
-from skyfan.photoz.sums import INTERVALS, in_central_intervals, in_intervals
-from skyfan.predictions import NO_VALUE
+from skyfan.predictions import missing
 from skyfan.predictor import Predictor
 
 BATCH_SIZE = 32
@@ -117,7 +116,7 @@ def run_models(paths: dict[str, Path], test: Survey, rounds: int, bootstrap: int
             "size_bytes": paths[name].stat().st_size,
             "images_per_s_one_thread": round(statistics.median(rates[name]), 1),
         }
-        compared = compare(columns[name], predictor, test.redshift.astype(np.float64))
+        compared = compare_arrays(columns[name] | {"z_spec": test.redshift}, predictor.pdf_edges)
         results[name] = Result(compared.columns["z_phot"], evaluate(compared, name, None, bootstrap, []), about)
     return results
 
@@ -126,27 +125,14 @@ def predicted(predictor: Predictor, partition: Partition) -> tuple[dict[str, NDA
     """Return a model's outputs for every row, and the seconds that the model itself took."""
     meter = Meter()
     found = predictor.predict(partition, BATCH_SIZE, meter)
-    lost = np.count_nonzero(found.flags & NO_VALUE.value)
-    if lost or "z_phot" not in found.outputs:
+    z_phot = found.outputs.get("z_phot")
+    lost = partition.rows if z_phot is None else np.count_nonzero(missing(z_phot, found.flags))
+    if lost:
         sys.exit(
-            f"{predictor.name} gave {', '.join(found.outputs)} and no value for {lost} of {partition.rows} rows; "
-            "expected z_phot, for all: other rows than the others' cannot be compared"
+            f"{predictor.name} gave {', '.join(found.outputs)} and no z_phot for {lost} of {partition.rows} rows; "
+            "expected it for all: other rows than the others' cannot be compared"
         )
     return found.outputs, meter.seconds().predict
-
-
-def compare(outputs: dict[str, NDArray[Any]], predictor: Predictor, z_spec: NDArray[np.float64]) -> Compared:
-    """Put a model's outputs beside the truth, as `skyfan evaluate` does with a catalogue."""
-    columns: dict[str, NDArray[Any]] = {"z_phot": outputs["z_phot"].astype(np.float64), "z_spec": z_spec}
-    inside: dict[int, NDArray[Any]] = {}
-    edges = probability.parse_edges(predictor.metadata.get(probability.EDGES_KEY), predictor.name)
-    if edges is not None and "pdf" in outputs:
-        columns["pit"], columns["crps"] = probability.pit_and_crps(outputs["pdf"], edges, z_spec)
-        inside = in_central_intervals(columns["pit"])
-    if all(end in outputs for ends in INTERVALS.values() for end in ends):
-        inside = in_intervals({level: [outputs[end] for end in ends] for level, ends in INTERVALS.items()}, z_spec)
-    columns |= {f"within_{level}": values for level, values in inside.items()}
-    return Compared(columns, edges, None, 0, 0)
 
 
 def gains(of: dict[str, Result], over: dict[str, Result], z_spec: NDArray[Any], bootstrap: int) -> Figures:

@@ -17,7 +17,7 @@ from skyfan.survey import Progress, parse_size, rows_per_partition, split
 if TYPE_CHECKING:
     from skyfan.photoz.export import Exported
     from skyfan.photoz.foreign import ExportedModule
-    from skyfan.photoz.train import Progress as TrainingProgress
+    from skyfan.photoz.trainer import Progress as TrainingProgress
 
 
 def partition(
@@ -118,6 +118,7 @@ def train(
     seed: int | None = None,
     device: str = "cpu",
     resume: bool = False,
+    overwrite: bool = False,
     recipe: Mapping[str, float | str] | None = None,
     progress: "Callable[[TrainingProgress], None] | None" = None,
 ) -> Path:
@@ -132,7 +133,7 @@ def train(
     size : str, optional
         Of the network: `small`, the default, or `astromae`.
     epochs, minutes : float, optional
-        How long, whichever ends first; default 10 epochs.
+        How long; of both, whichever ends first; default 10 epochs.
     pretrain : float, optional
         Epochs in which the encoder first learns as a masked autoencoder; default none. They come on top.
     seed : int, optional
@@ -140,7 +141,9 @@ def train(
     device : str
         `cpu` or `cuda`.
     resume : bool
-        Go on from `out` if it exists.
+        Go on from `out` if it exists; a training at its end is calibrated anew.
+    overwrite : bool
+        Replace `out` if it exists.
     recipe : mapping, optional
         Numbers of the optimisation that are not to be as suits the size: `batch_size`, `learning_rate`,
         `warmup_steps`, `precision` and the rest of `skyfan.photoz.checkpoint.Recipe`.
@@ -168,6 +171,7 @@ def train(
         seed=seed,
         device=device,
         resume=resume,
+        overwrite=overwrite,
         recipe=recipe,
         progress=progress,
     )
@@ -202,7 +206,7 @@ def export(
     int8 : bool
         Quantise the dense layers.
     test : str or Path, optional
-        A survey that was not trained on, to score the file with.
+        A survey to score the file with; of the one that was trained on, the rows left for tests.
     trust_pickle : bool
         Load a pickled network. This runs code that is in it: give it only for files of people whom you trust.
     code : str or Path, optional

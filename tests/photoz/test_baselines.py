@@ -5,19 +5,24 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
+from factories import doubtful_model, doubtful_rows, parsed_model
 from photoz.small import ROWS, SEED
 from skyfan import models
+from skyfan.blob import BufferBlob
+from skyfan.comparison import compare_arrays
 from skyfan.errors import SurveyError
+from skyfan.partitions import open_partition
 from skyfan.photoz import baselines, metrics
 from skyfan.photoz.dataset import Survey, open_survey, split
 from skyfan.photoz.network import NetworkConfig
 from skyfan.photoz.simulate import SURVEY
+from skyfan.predictor import Predictor
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "photoz.py"
 
@@ -179,19 +184,29 @@ def module(monkeypatch):
     return loaded
 
 
-def test_benchmark_takes_pdfs_and_intervals_where_a_model_has_them(module):
+def test_pdfs_and_intervals_are_compared_where_a_model_has_them():
     z = np.array([0.05, 0.15, 0.25, 0.35])
-    outputs = {"z_phot": z.astype(np.float32), "pdf": np.full((4, 4), 0.25)}
-    model = SimpleNamespace(name="m", metadata={"pdf_edges": "[0, 0.1, 0.2, 0.3, 0.4]"})
-    with_pdf = module.compare(outputs, model, z).columns
+    outputs = {"z_phot": z.astype(np.float32), "z_spec": z, "pdf": np.full((4, 4), 0.25)}
+    edges = np.array([0, 0.1, 0.2, 0.3, 0.4])
+    with_pdf = compare_arrays(outputs, edges).columns
     assert with_pdf["pit"] == pytest.approx([0.125, 0.375, 0.625, 0.875])
     assert with_pdf["within_68"].tolist() == [0, 1, 1, 0]
     ends = {"z_l68": z - 0.01, "z_u68": z + 0.01, "z_l95": z + 0.01, "z_u95": z + 0.02}
-    with_both = module.compare(outputs | ends, model, z).columns
+    with_both = compare_arrays(outputs | ends, edges).columns
     assert with_both["within_68"].tolist() == [1, 1, 1, 1]
     assert with_both["within_95"].tolist() == [0, 0, 0, 0]
-    without = module.compare(outputs, SimpleNamespace(name="m", metadata={}), z).columns
-    assert set(without) == {"z_phot", "z_spec"}
+    assert set(compare_arrays(outputs, None).columns) == {"z_phot", "z_spec"}
+
+
+def without_redshift():
+    return parsed_model("(float[n,5] magnitude) => (float[n,5] z) { z = Abs(magnitude) }")
+
+
+@pytest.mark.parametrize(("wrong", "lost"), [(doubtful_model(), 2), (without_redshift(), 12)])
+def test_benchmark_stops_where_a_model_gives_no_redshift(module, wrong, lost):
+    rows = open_partition(BufferBlob("rows.safetensors", safetensors.numpy.save(doubtful_rows(12))))
+    with pytest.raises(SystemExit, match=f"no z_phot for {lost} of 12 rows; expected it for all"):
+        module.predicted(Predictor(wrong, "m"), rows)
 
 
 @pytest.mark.parametrize(

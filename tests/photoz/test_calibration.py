@@ -8,25 +8,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from photoz.small import TINY
-from skyfan.errors import SurveyError
 from skyfan.photoz import calibration as module
 from skyfan.photoz import checkpoint as checkpoints
 from skyfan.photoz import probability
 from skyfan.photoz.calibration import (
     CDF_KNOTS,
-    Evaluated,
     bin_edges,
     calibrate,
-    finite_rows,
     fit_cdf,
     fit_distance,
     fit_score,
     fit_temperature,
-    largest_change,
 )
 from skyfan.photoz.dataset import Split, open_survey, split
 from skyfan.photoz.network import NetworkConfig
 from skyfan.photoz.posterior import Calibration, summarise
+from skyfan.photoz.scoring import Evaluated
 
 CONFIG = NetworkConfig.small()
 EDGES = bin_edges(CONFIG)
@@ -187,6 +184,7 @@ def test_trained_network_is_calibrated_on_held_back_rows(trained, survey_file, m
     assert found is not None
     assert looked[0].tolist() == parts.validation.tolist()
     assert set(looked[1]) <= set(parts.train)
+    assert len(looked[1]) == len(parts.train)
     assert len(looked) == 2, "test rows are never looked at"
     assert Calibration.from_tensors(found.tensors(), TINY.width)
     again = calibrate(loaded.averaged_network(), TINY, data, parts)
@@ -201,16 +199,18 @@ def test_too_few_rows_measure_nothing(trained, survey_file):
         assert calibrate(network, TINY, data, Split(parts.train, few, parts.test)) is None
 
 
-def test_rows_that_are_not_finite_are_passed_over(survey_file):
+def test_features_are_learnt_from_few_enough_rows(trained, survey_file, monkeypatch):
     data = open_survey(survey_file, TINY)
-    image = np.array(data.image[:4])
-    image[2, 0, 0, 0] = np.nan
-    broken = type(data)(**vars(data) | {"image": image, "redshift": data.redshift[:4]})
-    assert finite_rows(broken, np.arange(4)).tolist() == [0, 1, 3]
-    with pytest.raises(SurveyError, match="no row that is finite throughout"):
-        finite_rows(broken, np.array([2]))
+    parts = split(data.object_id)
+    looked, look = [], module._look
+    monkeypatch.setattr(module, "_look", lambda *arguments: looked.append(arguments[2]) or look(*arguments))
+    monkeypatch.setattr(module, "FEATURE_ROWS", 1000)  # of 1,500-odd
+    calibrate(checkpoints.load(trained).averaged_network(), TINY, data, parts)
+    assert looked[1].tolist() == parts.train[::2].tolist()
 
 
-def test_change_is_counted_in_dz():
-    one = {"z_phot": np.array([0.1, 0.2], np.float32)}
-    assert largest_change({"z_phot": np.array([0.1, 0.32], np.float32)}, one)["z_phot"] == pytest.approx(0.1)
+def test_what_was_counted_is_told_from_what_was_continued():
+    found = fit_score(np.random.default_rng(1).chisquare(12, 4500))
+    calibration = Calibration.from_tensors(Calibration.none(1).tensors() | {"anomaly": torch.from_numpy(found)}, 1)
+    assert calibration.counted_to == pytest.approx(np.log10(4500 / 20))
+    assert calibration.anomaly[1, -1].item() == pytest.approx(np.log10(4500 / 20) + 1)

@@ -8,16 +8,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from photoz.small import TINY
-from skyfan.errors import ModelError
+from skyfan.errors import ModelError, SurveyError
 from skyfan.photoz import checkpoint as checkpoints
 from skyfan.photoz import export as module
-from skyfan.photoz.calibration import calibrate
+from skyfan.photoz.calibration import LEAST_ROWS, calibrate
 from skyfan.photoz.dataset import open_survey, split
-from skyfan.photoz.export import KEPT_FLOAT, export, export_random, quantise
+from skyfan.photoz.export import KEPT_FLOAT, draw_galaxies, export, export_random, quantise
 from skyfan.photoz.network import PhotoZ
-from skyfan.photoz.onnx_file import set_metadata
+from skyfan.photoz.onnx_file import load, set_metadata
 from skyfan.photoz.posterior import ANOMALY_MEANING, OUTPUTS, UNUSUAL_ABOVE, Calibration
 from skyfan.photoz.probability import parse_edges
 from skyfan.screening import parse_unusual_above
@@ -99,14 +100,75 @@ def test_metadata_says_what_a_run_needs(exported, survey):
     assert parse_unusual_above(found["unusual_above"], "m") == UNUSUAL_ABOVE
     assert found["anomaly_score"] == json.loads(found["outputs"])["anomaly_score"]["description"] == ANOMALY_MEANING
     assert json.loads(found["calibration"])["temperature"] > 0
+    # 80-odd validation rows are counted down to 20
+    assert json.loads(found["calibration"])["counted_to"] == pytest.approx(
+        np.log10(len(split(survey["object_id"]).validation) / 20), abs=1e-3
+    )
     ranges = json.loads(found["valid_range"])
     assert ranges["image"]["min"] < 0 < ranges["image"]["max"]
     assert len(ranges["magnitude"]["min"]) == len(ranges["magnitude"]["max"]) == 5
     assert json.loads(found["recipe"])["inception_channels"] == [4, 4, 4, 4, 2]
     assert json.loads(found["metrics"])["r2"] == exported.scores.r2
-    assert json.loads(found["metrics"])["count"] == len(survey["redshift"])
+    assert json.loads(found["metrics"])["count"] == len(split(survey["object_id"]).test)
     assert json.loads(found["metrics"])["pit_ks"] == exported.pdf_scores.pit_ks
     assert 0.5 < json.loads(found["metrics"])["coverage_68"] < 0.9
+
+
+def test_rows_that_were_trained_on_are_not_scored(trained, survey_file, survey, exported, tmp_path):
+    held_back = len(split(survey["object_id"]).test)
+    moved, shuffled, others = (tmp_path / f"{name}.safetensors" for name in ("moved", "shuffled", "others"))
+    order = np.random.default_rng(1).permutation(len(survey["redshift"]))
+    write(moved, survey)
+    write(shuffled, survey, rows=order)
+    write(others, survey, object_id=survey["object_id"] + 1_000_000)
+    counts = {path: export(trained, tmp_path / "x.onnx", test=path).scores.count for path in (moved, shuffled, others)}
+    assert counts == {moved: held_back, shuffled: held_back, others: len(order)}
+
+
+def test_survey_of_an_older_training_is_known_by_its_names(trained, survey_file, survey, tmp_path):
+    old, moved = tmp_path / "old.safetensors", tmp_path / "moved.safetensors"
+    loaded = checkpoints.load(trained)
+    checkpoints.save(old, replace(loaded, record=replace(loaded.record, training_ids_sha256="")))
+    write(moved, survey)
+    assert export(old, tmp_path / "x.onnx", test=survey_file).scores.count == len(split(survey["object_id"]).test)
+    assert export(old, tmp_path / "x.onnx", test=moved).scores.count == len(survey["redshift"])
+
+
+def write(path, survey, rows=slice(None), **changes):
+    save_file({name: np.ascontiguousarray(values[rows]) for name, values in (survey | changes).items()}, path)
+
+
+def test_too_few_rows_to_test_with_are_refused(trained, survey, tmp_path):
+    few = tmp_path / "few.safetensors"
+    write(few, survey, rows=slice(LEAST_ROWS - 1))
+    for int8 in (False, True):
+        with pytest.raises(SurveyError, match=r"few.safetensors has 49 rows to test with.*50 or more - give a larger"):
+            export(trained, tmp_path / "x.onnx", test=few, int8=int8)
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_figures_that_are_not_defined_are_null(trained, survey, tmp_path):
+    same = tmp_path / "same.safetensors"
+    write(same, survey, rows=slice(LEAST_ROWS), redshift=np.full_like(survey["redshift"], 0.1))
+    found = metadata(export(trained, tmp_path / "x.onnx", test=same).path)
+    assert json.loads(found["metrics"])["r2"] is None
+    assert not any("NaN" in text or "Infinity" in text for text in found.values())
+
+
+def test_what_is_compared_on_looks_like_galaxies(trained, survey):
+    loaded = checkpoints.load(trained)
+    network = loaded.averaged_network()
+    image, magnitude = draw_galaxies(loaded.record, network)
+    assert image.shape == (64, 5, 32, 32)
+    low, high = (torch.tensor(values) for values in loaded.record.valid_range.magnitude)
+    assert ((magnitude >= low) & (magnitude <= high)).all()
+    assert image.min() >= loaded.record.valid_range.image[0]
+    assert image.max() <= loaded.record.valid_range.image[1]
+    stretched, _ = network.normalise(image, magnitude)
+    theirs, _ = network.normalise(torch.from_numpy(survey["image"]), torch.from_numpy(survey["magnitude"]))
+    torch.testing.assert_close(stretched.std(), theirs.std(), rtol=0.5, atol=0)
+    centre, corner = image[:, :, 14:18, 14:18].mean(dim=(2, 3)), image[:, :, :4, :4].mean(dim=(2, 3))
+    assert (centre > corner).float().mean() > 0.9
 
 
 def test_file_holds_no_trace_of_this_machine(exported):
@@ -151,6 +213,14 @@ def test_calibration_of_another_network_is_refused(trained, tmp_path):
         export(path, tmp_path / "x.onnx")
 
 
+def test_checkpoint_in_its_pretraining_is_named(trained, tmp_path):
+    path = tmp_path / "early.safetensors"
+    loaded = checkpoints.load(trained)
+    checkpoints.save(path, replace(loaded, average={}, record=replace(loaded.record, step=0)))
+    with pytest.raises(ModelError, match=r"early.safetensors: it is in its pretraining; .* skyfan train --resume"):
+        export(path, tmp_path / "x.onnx")
+
+
 def test_quantised_file_keeps_its_metadata(exported, tmp_path):
     assert metadata(quantise(exported.path, tmp_path / "int8.onnx")) == metadata(exported.path)
 
@@ -185,3 +255,6 @@ def test_files_that_cannot_be_used_are_refused(exported, trained, tmp_path):
     for path in (tmp_path / "text.onnx", tmp_path / "absent.onnx"):
         with pytest.raises(ModelError, match="expected an ONNX file"):
             quantise(path, tmp_path / "x.onnx")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"empty.onnx holds no network; expected an ONNX file"):
+        load(tmp_path / "empty.onnx")

@@ -22,10 +22,13 @@ import skyfan
 from factories import BANDS, SIDE, make_rows, tiny_model, write_partition
 from skyfan.cli import cli
 from skyfan.errors import InputError, ModelError
-from skyfan.photoz.foreign import exporting
-from skyfan.photoz.foreign.exchange import Translation
+from skyfan.photoz import target
+from skyfan.photoz.foreign import exporting, writing
+from skyfan.photoz.foreign.asked import MAX_ELEMENTS
+from skyfan.photoz.foreign.exchange import read_result
 from skyfan.photoz.foreign.parity import relative
 from skyfan.photoz.foreign.pickles import is_pickled
+from skyfan.photoz.foreign.process import translate_elsewhere
 from skyfan.photoz.foreign.translation import translate as translate_here
 from skyfan.photoz.onnx_file import open_session, quiet
 
@@ -150,6 +153,20 @@ class NotANumber(Base):
         return self.z(image, magnitude) * float("nan")
 
 
+class NanWhereFaint(Base):
+    def forward(self, image, magnitude):
+        z = self.z(image, magnitude)
+        return torch.where(magnitude[:, :1] > 17, torch.full_like(z, float("nan")), z)
+
+
+class OldCode(Base):
+    def __setstate__(self, state):
+        torch.no_such_function()
+
+    def forward(self, image, magnitude):
+        return self.z(image, magnitude)
+
+
 class Ends(Base):
     def forward(self, image, magnitude):
         os._exit(7)
@@ -166,6 +183,7 @@ for kind in kinds:
     torch.save(nn.DataParallel(kind()), f"{folder}/{kind.__name__}.pt")
 torch.save({"epoch": 3, "model": net.Arguments(), "optimizer": {}}, f"{folder}/dict.pt")
 torch.save({"first": net.Arguments(), "second": net.Listed()}, f"{folder}/two.pt")
+torch.save({"ema": net.Listed(), "model": net.Arguments(), "other": net.Listed()}, f"{folder}/several.pt")
 torch.save(net.Arguments().state_dict(), f"{folder}/weights.pt")
 torch.save({"epoch": 3, "state_dict": net.Arguments().state_dict()}, f"{folder}/nested.pt")
 torch.save({"epoch": 3}, f"{folder}/nothing.pt")
@@ -211,10 +229,10 @@ def here(monkeypatch):
         finally:
             sys.path[:] = path
             forget_code()
-        found = json.loads((folder / "result.json").read_text())
-        if "error" in found:
-            raise ModelError(f"{checkpoint}: {found['error']}")
-        return Translation(**found)
+        found = read_result(folder)
+        if isinstance(found, ModelError):
+            raise ModelError(f"{checkpoint}: {found}")
+        return found
 
     monkeypatch.setattr(exporting, "translate_elsewhere", translate)
 
@@ -293,11 +311,13 @@ def test_metadata_says_where_the_model_is_from(export, saved):
         ("Pair", {}, "arguments", {"output_1": [], "output_2": []}),
         ("Pair", {"outputs": ["z_phot", "z_phot_std"]}, "arguments", {"z_phot": [], "z_phot_std": []}),
         ("dict", {}, "arguments", {"z_phot": []}),
+        ("several", {}, "arguments", {"z_phot": []}),
     ],
 )
 def test_how_a_network_is_called_and_what_it_gives_is_found_out(export, name, options, way, outputs):
     found = export(name, **options).translation
     assert (found.inputs_as, found.outputs) == (way, outputs)
+    assert found.key == ("model" if name in {"dict", "several"} else "")
 
 
 def test_a_network_of_images_alone_needs_no_word(here, saved, code, tmp_path):
@@ -314,6 +334,114 @@ def test_a_network_that_only_tracing_can_export_says_so(saved, code, tmp_path):
     done = CliRunner().invoke(cli, [*command, *GIVEN], catch_exceptions=False)
     assert "it was traced, for torch's newer exporter could not (" in done.stdout
     assert "Branches takes image (n, 5, 8, 8), magnitude (n, 5) as arguments, and gives z_phot (n,)" in done.stdout
+
+
+def survey(folder, **changes):
+    """A survey of 40 rows, of which some columns are others."""
+    path = folder / "rows.safetensors"
+    write_partition(path, arrays=make_rows(40) | changes)
+    return path
+
+
+def strict(text):
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_rows_without_a_redshift_are_not_scored(export, tmp_path_factory):
+    test = survey(tmp_path_factory.mktemp("test"))
+    written = export("NanWhereFaint", test=test)
+    predicted = make_rows(40)["magnitude"][:, 0] <= 17
+    assert 0 < predicted.sum() < 40
+    assert written.scores.count == predicted.sum()
+    assert np.isfinite(written.scores.bias)
+    found = strict(metadata(written.path)["metrics"])
+    assert (found["count"], found["survey"]) == (predicted.sum(), "rows.safetensors")
+
+
+@pytest.mark.parametrize("known", [1, 0])
+def test_a_score_that_is_not_defined_is_null(export, tmp_path_factory, known):
+    redshift = np.where(np.arange(40) < known, 0.1, -1).astype(np.float32)
+    written = export("Arguments", test=survey(tmp_path_factory.mktemp("test"), redshift=redshift))
+    assert (written.scores is not None) == bool(known)
+    found = metadata(written.path).get("metrics")
+    assert (strict(found)["count"], strict(found)["r2"]) == (1, None) if known else found is None
+
+
+def test_a_survey_without_a_finite_row_is_refused(export, tmp_path_factory):
+    test = survey(tmp_path_factory.mktemp("test"), magnitude=np.full((40, BANDS), np.nan))
+    with pytest.raises(ModelError, match=r"none of its 40 rows is finite in image, magnitude; .* leave --test away"):
+        export("Arguments", test=test)
+
+
+def test_finite_rows_are_found_wherever_they_are(export, tmp_path_factory):
+    test = tmp_path_factory.mktemp("test") / "rows.safetensors"
+    rows = make_rows(4500)
+    rows["magnitude"][:4480] = np.nan
+    write_partition(test, arrays=rows)
+    assert export("Arguments", test=test).compared_rows == 64 + 20
+
+
+def test_no_input_is_written_over(here, saved, code, tmp_path):
+    checkpoint, test = tmp_path / "model.pt", survey(tmp_path)
+    checkpoint.write_bytes((saved / "Arguments.pt").read_bytes())
+    (tmp_path / "link.onnx").symlink_to(test)
+    (tmp_path / "hard.onnx").hardlink_to(checkpoint)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for out in before:
+        with pytest.raises(
+            ModelError, match=r"is the same file as .*, which is read: it would be lost; expected a new"
+        ):
+            skyfan.export(checkpoint, out, trust_pickle=True, code=code, inputs=SHAPES, test=test)
+    with pytest.raises(ModelError, match=r"/dev/null cannot be written; expected the name of a file"):
+        skyfan.export(checkpoint, "/dev/null", trust_pickle=True, code=code, inputs=SHAPES)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(export, tmp_path, monkeypatch):
+    def half(file, beside):
+        beside.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(target.shutil, "copyfile", half)
+    (tmp_path / "Arguments.onnx").write_bytes(b"before")
+    with pytest.raises(ModelError, match=r"No space left on device.* expected a place with room"):
+        export("Arguments")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
+
+
+def test_what_the_exporter_wrote_may_not_fit(export, monkeypatch):
+    def save(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing.onnx, "save", save)
+    with pytest.raises(ModelError, match=r"cannot be written .*No space left.*; expected room in .* set TMPDIR"):
+        export("Arguments")
+
+
+def as_other_process(folder, monkeypatch, script):
+    """Have a shell script run in the place of the other process."""
+    shell = folder / "python"
+    shell.write_text(f"#!/bin/sh\n{script}\n")
+    shell.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(shell))
+    with pytest.raises(ModelError) as refused:
+        translate_elsewhere(folder, Path("model.pt"))
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(("number", "said"), [(9, "signal 9, Killed"), (40, "signal 40, Real-time signal 6")])
+def test_any_signal_is_named(tmp_path, monkeypatch, number, said):
+    assert f"ended the process that exported it ({said})" in as_other_process(
+        tmp_path, monkeypatch, f"kill -{number} $$"
+    )
+
+
+def test_their_code_is_not_handed_what_looks_secret(tmp_path, monkeypatch):
+    names = ["AWS_PROFILE", "GITHUB_TOKEN", "api_key", "DB_PASSWORD", "CLIENT_SECRET", "PGPASSWORD"]
+    for name in (*names, "HARMLESS"):
+        monkeypatch.setenv(name, "told")
+    script = f"head -c 100000 /dev/zero >&2; echo >&2; echo {' '.join(f'${name}' for name in names)} ${{HARMLESS}} >&2"
+    assert "(exit code 5: told)" in as_other_process(tmp_path, monkeypatch, f"{script}; exit 5")
 
 
 def test_int8_says_what_it_changes(export):
@@ -372,6 +500,7 @@ def test_what_is_for_pickles_is_refused_without_trust(tmp_path, options):
     [
         ("Listed", {"code": None}, "needs the module 'ownmae', which cannot be imported - give --code FOLDER"),
         ("Gone", {}, "the code has not what the checkpoint names .*Gone.* give that version with --code"),
+        ("OldCode", {}, "has not what is asked of it .*no_such_function.* packages of the versions that it was saved"),
         ("weights", {}, r"holds weights alone \(a state_dict\), .* torch.save\(network, FILE\), and export FILE"),
         ("nested", {}, "holds weights alone"),
         ("nothing", {}, r"holds a dict with the keys epoch; expected a torch\.nn\.Module"),
@@ -394,6 +523,33 @@ def test_what_is_for_pickles_is_refused_without_trust(tmp_path, options):
         ),
         ("Pair", {"outputs": ["image", "z"]}, "an output is called 'image', as an input is"),
         ("Arguments", {"inputs_as": "lists"}, "inputs_as is 'lists'; expected one of list, arguments"),
+        ("Arguments", {"outputs": "z_phot"}, "outputs is 'z_phot'; expected a list of names"),
+        ("Arguments", {"outputs": [""]}, r"outputs is \[''\]; expected a list of names"),
+        ("Arguments", {"inputs": {"image": (-5, 3)}}, r"input 'image' has the shape \(-5, 3\); expected .* 1 or more"),
+        ("Arguments", {"inputs": {"image": (0,)}}, "expected a name, and the sizes of a row, each 1 or more"),
+        ("Arguments", {"inputs": {"image": "5x8x8"}}, "input 'image' has the shape '5x8x8'; expected"),
+        ("Arguments", {"inputs": {"image": (5, 8.5)}}, r"input 'image' has the shape \(5, 8.5\); expected"),
+        ("Arguments", {"inputs": {"image": 5}}, "input 'image' has the shape 5; expected"),
+        ("Arguments", {"inputs": {"": (5,)}}, r"input '' has the shape \(5,\); expected a name"),
+        ("Arguments", {"inputs": {"image": (5, 10**6, 10**6)}}, f"expected at most {MAX_ELEMENTS:,} - give the shape"),
+        ("Arguments", {"metadata": {"bands": ["u", "g"]}}, r"metadata 'bands' is \['u', 'g'\]; expected text"),
+        ("Arguments", {"metadata": {"outputs": '{"nope'}}, "metadata 'outputs' is '{\"nope'; expected a JSON object"),
+        (
+            "Arguments",
+            {"metadata": {"outputs": '{"z": "mag"}'}},
+            "expected a JSON object, for each output one with its",
+        ),
+        ("Arguments", {"metadata": {"outputs": "[]"}}, "expected a JSON object"),
+        (
+            "Named",
+            {"metadata": {"pdf_edges": "[0, 1, 2]"}},
+            r"'pdf' has the shape \(any, 3\) .* 3 numbers; expected one",
+        ),
+        (
+            "Named",
+            {"metadata": {"valid_range": '{"magnitude": {"min": [1, 2], "max": 3}}'}},
+            "'magnitude' in its metadata 'valid_range' .* expected one number, or a list of 5",
+        ),
         ("Nothing", {}, "it returns nothing"),
         ("Arguments", {"outputs": ["flags"]}, "an output is called 'flags', which is a column of its own"),
         ("RowByRow", {}, "the exported file (differs from torch|fails on a batch)"),
@@ -534,3 +690,9 @@ def test_the_guides_renaming_makes_a_model_that_runs(tmp_path, monkeypatch):
     session = open_session(tmp_path / "model.onnx")
     assert [node.name for node in session.get_inputs()] == ["image", "magnitude"]
     assert [node.name for node in session.get_outputs()] == ["z_phot", "pair"]
+
+
+@pytest.mark.parametrize("option", ["--input=image=5x8x8", "--metadata=bands=ugriz"])
+def test_an_option_given_twice_is_refused(option):
+    done = CliRunner().invoke(cli, ["export", "a.pt", "b.onnx", "--trust-pickle", option, option])
+    assert (done.exit_code, "is given twice; expected each name once" in done.output) == (2, True)

@@ -89,6 +89,14 @@ def test_odds_are_the_probability_of_being_no_outlier(pdf):
     np.testing.assert_allclose(found["odds"], (density * inside).sum(axis=1), atol=2e-3)
 
 
+@settings(max_examples=50, deadline=None)
+@given(pdfs())
+def test_odds_are_a_probability_after_rounding_too(pdf):
+    odds = known(pdf.astype(np.float32) * np.float32(1 + 2e-7))["odds"]
+    assert (odds <= 1.0).all()
+    assert np.isnan(known(np.full_like(pdf, np.nan))["odds"]).all()
+
+
 def test_every_output_is_described():
     assert tuple(OUTPUTS) == Posterior._fields
     assert all(set(said) == {"unit", "ucd", "description"} for said in OUTPUTS.values())
@@ -154,15 +162,19 @@ def test_score_goes_through_its_knots_and_on(distances):
     [
         ({"whitening": torch.eye(4)}, "whitening"),
         ({"temperature": torch.tensor(float("nan"))}, "temperature"),
+        ({"temperature": torch.tensor(0.0)}, "temperature"),
+        ({"temperature": torch.ones(1)}, "temperature"),
+        ({"cdf": torch.tensor([[0.1, 0.5, 1.0], [0.0, 0.2, 1.0]])}, "cdf"),
+        ({"cdf": torch.tensor([[0.0, 0.5, 1.0], [0.0, 0.2, 0.9]])}, "cdf"),
         ({"cdf": torch.tensor([[0.0, 0.5, 0.5], [0.0, 0.2, 1.0]])}, "cdf"),
         ({"anomaly": torch.zeros(3)}, "anomaly"),
         ({"other": torch.zeros(3)}, "other"),
     ],
 )
 def test_tensors_of_something_else_are_refused(changes, name):
-    with pytest.raises(ModelError, match=f"the calibration has {name} of shape .* width 3 - calibrate anew"):
+    with pytest.raises(ModelError, match=f"the calibration has {name} .* width 3 - run train with --resume to measure"):
         calibration(**changes)
-    with pytest.raises(ModelError, match="has cdf of shape none"):
+    with pytest.raises(ModelError, match=r"has cdf missing; expected \(2, knots\), both rising from 0 to 1"):
         Calibration.from_tensors({k: v for k, v in Calibration.none(3).tensors().items() if k != "cdf"}, 3)
 
 

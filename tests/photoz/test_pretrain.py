@@ -189,11 +189,11 @@ def test_resume_refuses_another_pretraining(survey_file, pretrained, trained):
     with pytest.raises(ModelError, match="started with pretrain 0, but 3 is asked"):
         train(survey_file, trained, pretrain=3, resume=True)
     with pytest.raises(InputError, match="pretrain is -1"):
-        train(survey_file, pretrained[1], pretrain=-1)
+        train(survey_file, pretrained[1], pretrain=-1, resume=True)
 
 
 def test_a_pretrained_checkpoint_predicts_nothing_yet(pretrained):
-    with pytest.raises(ModelError, match="is in its pretraining; expected one that has learnt"):
+    with pytest.raises(ModelError, match="is in its pretraining; expected a checkpoint that has learnt"):
         checkpoints.load(pretrained[0]).averaged_network()
 
 

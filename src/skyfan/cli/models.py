@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from skyfan.photoz.export import Exported
     from skyfan.photoz.foreign import ExportedModule
     from skyfan.photoz.metrics import Scores
-    from skyfan.photoz.train import Progress
+    from skyfan.photoz.trainer import Progress
 
 
 @click.command()
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--size", type=click.Choice(["small", "astromae"]), help="Network. Default: small.")
 @click.option("--epochs", type=float, metavar="N", help="Passes over the training rows. Default: 10.")
-@click.option("--minutes", type=float, metavar="M", help="End after so long, if that is sooner.")
+@click.option(
+    "--minutes",
+    type=float,
+    metavar="M",
+    help="End after so long. With --epochs, whichever is sooner; alone, instead of epochs.",
+)
 @click.option(
     "--pretrain", type=float, metavar="N", help="Passes of masked-autoencoder pretraining of the encoder first."
 )
@@ -31,7 +36,8 @@ if TYPE_CHECKING:
 @click.option("--learning-rate", type=float, metavar="R", help="At its peak. Default: 0.002, or 0.0006 for astromae.")
 @click.option("--warmup-steps", type=int, metavar="N", help="Steps to the peak. Default: 200, or 500 for astromae.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Of matrix products. Default: float32.")
-@click.option("--resume", is_flag=True, help="Go on from OUT if it exists.")
+@click.option("--resume", is_flag=True, help="Go on from OUT if it exists; at its end, calibrate it anew.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def train(
     survey: Path,
     out: Path,
@@ -42,6 +48,7 @@ def train(
     seed: int | None,
     device: str,
     resume: bool,
+    overwrite: bool,
     **recipe: float | str | None,
 ) -> None:
     """Train a photometric-redshift network on SURVEY, a file with true redshifts, into the checkpoint OUT.
@@ -63,6 +70,7 @@ def train(
         seed=seed,
         device=device,
         resume=resume,
+        overwrite=overwrite,
         recipe={name: value for name, value in recipe.items() if value is not None},
         progress=_say,
     )
@@ -74,7 +82,7 @@ def train(
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="Of the model, in its metadata. Default: from OUT.")
 @click.option("--int8", is_flag=True, help="Quantise the dense layers: smaller and faster, slightly other redshifts.")
-@click.option("--test", type=click.Path(path_type=Path), metavar="SURVEY", help="Score it on a survey it has not seen.")
+@click.option("--test", type=click.Path(path_type=Path), metavar="SURVEY", help="Score it on rows it has not seen.")
 @click.option("--trust-pickle", is_flag=True, help="CHECKPOINT is a torch module, pickled whole: run the code in it.")
 @click.option("--code", type=click.Path(path_type=Path), metavar="FOLDER", help="Where its modules are imported from.")
 @click.option(
@@ -117,10 +125,7 @@ def export(
     Example:  skyfan export photoz.safetensors photoz.onnx --test held-out.safetensors
               skyfan export model.pt model.onnx --trust-pickle --code my-code
     """
-    import msgspec
-
     import skyfan
-    from skyfan.wording import size
 
     written = skyfan.export(
         checkpoint,
@@ -130,14 +135,27 @@ def export(
         test=test,
         trust_pickle=trust_pickle,
         code=code,
-        inputs={key: _shape(text) for key, text in map(_pair, inputs)},
+        inputs={key: _shape(text) for key, text in _pairs(inputs).items()},
         inputs_as=inputs_as,
         outputs=outputs,
-        metadata=dict(map(_pair, metadata)),
+        metadata=_pairs(metadata),
     )
     if json_lines:
-        click.echo(msgspec.json.encode(written, enc_hook=str).decode())
-        return
+        _say_json(written)
+    else:
+        _say_written(written, test, trust_pickle=trust_pickle)
+
+
+def _say_json(written: "Exported | ExportedModule") -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(written, enc_hook=str).decode())
+
+
+def _say_written(written: "Exported | ExportedModule", test: Path | None, *, trust_pickle: bool) -> None:
+    """Print what was written, how far it is from torch, and how good it is."""
+    from skyfan.wording import size
+
     start = f"{written.path}: {size(written.size_bytes)}, "
     if trust_pickle:
         click.echo(start + _about(cast("ExportedModule", written)))
@@ -145,7 +163,7 @@ def export(
         plain = cast("Exported", written)
         click.echo(f"{start}{plain.parameters:,} parameters, largest |dz| against torch {plain.max_dz:.1e}")
     if written.scores:
-        click.echo(f"on {test}: {_scores(written.scores)}")
+        click.echo(f"on {written.scores.count:,} rows of {test}: {_scores(written.scores)}")
     if not trust_pickle:
         _say_honesty(cast("Exported", written))
 
@@ -162,8 +180,17 @@ def _say_honesty(written: "Exported") -> None:
         change = written.int8_change
         click.echo(
             f"int8 changed sigma_NMAD by {change['sigma_nmad_relative']:+.2%}, bias by {change['bias']:+.5f}, "
-            f"no redshift by more than {change['max_dz']:.1e} in dz"
+            f"a redshift by at most about {change['max_dz']:.1e} in dz"
         )
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return what each name is given, in order; a name given twice is refused."""
+    pairs = [_pair(text) for text in texts]
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise click.BadParameter(f"{twice[0]!r} is given twice; expected each name once")
+    return dict(pairs)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -184,10 +211,11 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _about(written: "ExportedModule") -> str:
     found = written.translation
+    under = f", under the key {found.key!r}," if found.key else ""
     text = (
         f"{found.parameters:,} parameters, largest relative difference from torch {written.max_difference:.1e} on "
         f"{written.compared_rows} rows\n"
-        f"{found.network} takes {_named(found.inputs)} as {found.inputs_as}, and gives {_named(found.outputs)}"
+        f"{found.network}{under} takes {_named(found.inputs)} as {found.inputs_as}, and gives {_named(found.outputs)}"
     )
     if found.traced:
         text += (

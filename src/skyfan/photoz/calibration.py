@@ -4,31 +4,22 @@ The PDFs' part is fitted on validation rows alone; test rows are never looked at
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skyfan.errors import SurveyError
 from skyfan.photoz import probability
 from skyfan.photoz.dataset import Rows, Split, Survey, blocks
-from skyfan.photoz.metrics import Scores, scores
 from skyfan.photoz.network import Network, NetworkConfig
 from skyfan.photoz.posterior import Calibration
 
 Floats = NDArray[np.float64]
-Outputs = Mapping[str, NDArray[np.float32]]
-
-CHANGES = ("sigma_nmad", "bias", "outlier_fraction_005", "pit_ks", "crps", "coverage_68", "coverage_95")
-"""Figures of which an int8 file says how they changed."""
 
 LEAST_ROWS = 50
 """Validation rows without which nothing is measured."""
 FEATURE_ROWS = 20_000
-"""Training rows, evenly out of all, that say where features lie."""
+"""Training rows at most, evenly out of all, that say where features lie."""
 COVARIANCE_FLOOR = 1e-3
 """Of the mean variance, that every direction's variance is shrunk towards; see `fit_distance`."""
 TAIL_ROWS = 20
@@ -38,76 +29,6 @@ TAIL_SHARE = 0.05
 CDF_KNOTS = (0.0, 0.01, 0.025, 0.05, 0.1, 0.16, 0.25, 0.375, 0.5, 0.625, 0.75, 0.84, 0.9, 0.95, 0.975, 0.99, 1.0)
 SCORE_STEP = 0.25
 """Between knots of the anomaly score, in powers of ten."""
-
-
-@dataclass(frozen=True)
-class PdfScores:
-    """How honest the PDFs of a sample are; definitions in `skyfan.photoz.probability`."""
-
-    pit_ks: float
-    crps: float
-    coverage_68: float
-    """Share of true redshifts from `z_l68` to `z_u68`."""
-    coverage_95: float
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What a model gave for rows that it was not trained on, and its metrics."""
-
-    outputs: Outputs
-    scores: Scores
-    pdf_scores: PdfScores
-
-    @classmethod
-    def of(cls, outputs: Outputs, redshift: NDArray[Any], config: NetworkConfig) -> "Evaluated":
-        """Score outputs, (n,) or (n, z) each, with true redshifts, (n,)."""
-        z_spec = np.asarray(redshift, np.float64)
-        pit, crps = probability.pit_and_crps(outputs["pdf"], bin_edges(config), z_spec)
-        inside = [probability.covered(outputs[f"z_l{level}"], outputs[f"z_u{level}"], z_spec) for level in (68, 95)]
-        honest = PdfScores(probability.pit_ks(pit), float(crps.mean()), *(float(rows.mean()) for rows in inside))
-        return cls(outputs, scores(outputs["z_phot"], z_spec), honest)
-
-    def figures(self) -> dict[str, float]:
-        """Return all metrics by name."""
-        return asdict(self.scores) | asdict(self.pdf_scores)
-
-    def change_from(self, other: "Evaluated") -> dict[str, float]:
-        """Return these figures less those of another model for the same rows, and the largest change of a row."""
-        after, before = self.figures(), other.figures()
-        largest = largest_change(self.outputs, other.outputs)
-        return {
-            **{name: after[name] - before[name] for name in CHANGES},
-            "sigma_nmad_relative": after["sigma_nmad"] / before["sigma_nmad"] - 1.0,
-            "max_dz": largest["z_phot"],
-            "max_anomaly_score_relative": largest["anomaly_score"],
-        }
-
-
-def largest_change(found: Outputs, expected: Outputs) -> dict[str, float]:
-    """Return by output the largest |found - expected| / (1 + |expected|); of a redshift that is a dz."""
-    return {
-        name: float(np.max(np.abs(values - expected[name]) / (1.0 + np.abs(expected[name]))))
-        for name, values in found.items()
-    }
-
-
-def finite_rows(survey: Survey, rows: Rows) -> Rows:
-    """Return those of `rows` that a run would predict.
-
-    Raises
-    ------
-    SurveyError
-        There are none.
-    """
-    finite = [
-        np.isfinite(survey.image[block]).all(axis=(1, 2, 3)) & np.isfinite(survey.magnitude[block]).all(axis=1)
-        for block in blocks(rows)
-    ]
-    if not any(part.any() for part in finite):
-        raise SurveyError(f"{survey.path} has no row that is finite throughout; expected some - give another survey")
-    kept: Rows = rows[np.concatenate(finite)]
-    return kept
 
 
 def bin_edges(config: NetworkConfig) -> Floats:
@@ -141,7 +62,7 @@ def calibrate(
     logits, features, z = _look(network, survey, parts.validation, device)
     if len(z) < LEAST_ROWS:
         return None
-    step = max(1, len(parts.train) // FEATURE_ROWS)
+    step = max(1, math.ceil(len(parts.train) / FEATURE_ROWS))
     _, learnt, _ = _look(network, survey, parts.train[::step], device)
     edges = bin_edges(config)
     temperature = fit_temperature(logits, np.clip(np.searchsorted(edges, z, side="right") - 1, 0, config.bins - 1))

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from skyfan.errors import ModelError
-from skyfan.photoz.dataset import InputRange
+from skyfan.photoz.dataset import InputRange, Split, Survey, ids_sha256
 from skyfan.photoz.network import Network, NetworkConfig
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Pretraining:
     seconds: float = 0.0
     """Wall-clock time in the loop so far."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """One entry an epoch: step and loss."""
+    """One entry an epoch: step and loss, as in `Record.history`."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,29 @@ class Record:
     seconds: float
     """Wall-clock time in the loop so far, validation included."""
     history: list[dict[str, float]]
-    """One entry an epoch: step, loss and validation metrics."""
+    """One entry an epoch: step, loss and validation metrics.
+
+    The loss is the mean over the epoch's steps; where a training was taken up in its midst, over those since then.
+    """
     pretraining: Pretraining | None = None
     """Before the first step; nothing if the encoder starts from random weights."""
+    training_ids_sha256: str = ""
+    """`skyfan.photoz.dataset.ids_sha256` of the training rows; nothing from a skyfan that did not note it yet."""
 
     @property
     def pretrain_epochs(self) -> float:
         """Passes of pretraining asked for, 0 for none."""
         return self.pretraining.epochs if self.pretraining else 0
+
+    def learnt_from(self, survey: Survey, parts: Split) -> bool:
+        """Whether the training rows of a survey are those that were trained on.
+
+        Told by their ids or, where those were not noted, by the names of file and survey and the number of rows.
+        """
+        if self.training_ids_sha256:
+            return self.training_ids_sha256 == ids_sha256(survey.object_id[parts.train])
+        found = (survey.path.name, survey.name, len(parts.train))
+        return found == (self.survey, self.survey_name, self.training_rows)
 
 
 @dataclass(frozen=True)
@@ -122,8 +137,8 @@ class Checkpoint:
         """
         if not self.average:
             raise ModelError(
-                f"the checkpoint of {self.record.survey} is in its pretraining; expected one that has learnt "
-                "redshifts - go on with skyfan train --resume"
+                "it is in its pretraining; expected a checkpoint that has learnt redshifts - go on with "
+                "skyfan train --resume"
             )
         network = Network(self.record.config)
         network.load_state_dict(self.average)
@@ -131,6 +146,11 @@ class Checkpoint:
 
 
 _GROUPS = tuple(part.name for part in fields(Checkpoint) if part.name != "record")
+
+
+def record_path(path: Path) -> Path:
+    """Return where the record of a checkpoint is for people to read: beside it, `photoz.safetensors.json`."""
+    return path.with_name(f"{path.name}.json")
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -148,7 +168,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     try:
         save_file(tensors, partial, metadata={"kind": _KIND, "record": record})
         partial.replace(path)
-        path.with_suffix(".json").write_text(record + "\n")
+        record_path(path).write_text(record + "\n")
     except (OSError, SafetensorError) as e:
         partial.unlink(missing_ok=True)
         raise ModelError(
@@ -234,10 +254,13 @@ def _filled(kind: type[T], path: Path, values: dict[str, Any]) -> T:
     """Return a dataclass of these values, with defaults for what an older version of skyfan did not know."""
     known = {part.name: part for part in fields(kind)}  # type: ignore[arg-type]
     needed = {name for name, part in known.items() if part.default is MISSING and part.default_factory is MISSING}
-    wrong = sorted((values.keys() - known) | (needed - values.keys()))
-    if wrong:
-        raise ModelError(
-            f"the record of {path} has {', '.join(wrong)} too many or too few in its {kind.__name__}; it is of another "
-            "version of skyfan - train again"
-        )
+    for what, why, wrong in (
+        ("has", "does not know", values.keys() - known),
+        ("lacks", "needs", needed - values.keys()),
+    ):
+        if wrong:
+            raise ModelError(
+                f"the record of {path} {what} {', '.join(sorted(wrong))} in its {kind.__name__}, which this version of "
+                f"skyfan {why} - use the version that wrote it, or train again"
+            )
     return kind(**values)

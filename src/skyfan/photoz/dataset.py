@@ -1,5 +1,6 @@
 """A survey as training sees it: arrays mapped from a file, split by object, with the constants of its inputs."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class Survey:
 
     def __len__(self) -> int:
         return len(self.redshift)
+
+    @property
+    def name(self) -> str:
+        """From its metadata, else from its file."""
+        return self.metadata.get("survey", self.path.stem)
 
     def batch(self, rows: Rows, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
         """Return images, magnitudes and redshifts of `rows` as float32."""
@@ -134,6 +140,11 @@ def split(object_id: NDArray[Any]) -> Split:
     train = share < 1.0 - VALIDATION_SHARE - TEST_SHARE
     test = share >= 1.0 - TEST_SHARE
     return Split(np.flatnonzero(train), np.flatnonzero(~train & ~test), np.flatnonzero(test))
+
+
+def ids_sha256(object_id: NDArray[Any]) -> str:
+    """Return a hash of which objects there are, in whatever order and type of integer."""
+    return hashlib.sha256(np.sort(object_id.astype("<i8")).tobytes()).hexdigest()
 
 
 def measure_range(survey: Survey, rows: Rows) -> InputRange:

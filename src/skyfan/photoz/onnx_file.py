@@ -41,9 +41,12 @@ def load(path: Path) -> onnx.ModelProto:
         There is none at `path`.
     """
     try:
-        return onnx.load(path)
+        model = onnx.load(path)
     except (OSError, DecodeError) as e:
         raise ModelError(f"{path} cannot be read ({e}); expected an ONNX file - check the path") from e
+    if not model.ir_version or not model.HasField("graph"):  # no bytes at all are a message without fields
+        raise ModelError(f"{path} holds no network; expected an ONNX file - check the path, or export it again")
+    return model
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:

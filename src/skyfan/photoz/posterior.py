@@ -70,7 +70,11 @@ OUTPUTS = {
 
 
 UNUSUAL_ABOVE = {"anomaly_score": 3.0}
-"""Flags one in a thousand of familiar galaxies; rarer than that, a share was not counted but continued."""
+"""Flags one in a thousand of familiar galaxies, or nearly so.
+
+A share of n validation rows is counted down to 20 of them, a score of log10(n / 20): 2.6 for 8,000 rows. Beyond it, and
+so at 3.0 too unless there are 20,000, the share is continued and not counted; see `Calibration.counted_to`.
+"""
 
 
 class Posterior(NamedTuple):
@@ -126,17 +130,29 @@ class Calibration(nn.Module):
         Raises
         ------
         ModelError
-            A tensor is missing, unknown, of the wrong shape or not finite, or a map does not rise.
+            A tensor is missing, unknown, of the wrong shape or not finite, the temperature is not above 0, or a map
+            does not rise, that of the CDF from 0 to 1.
         """
-        plain = cls.none(width).tensors()
-        for name in [*plain, *tensors]:
-            found, expected = tensors.get(name), plain.get(name)
-            if found is None or expected is None or not _alike(found, expected, is_map=name in {"cdf", "anomaly"}):
+        expected = {
+            "temperature": "one number above 0",
+            "cdf": "(2, knots), both rising from 0 to 1",
+            "feature_mean": f"({width},)",
+            "whitening": f"({width}, {width})",
+            "anomaly": "(2, knots), both rising",
+        }
+        for name in [*expected, *tensors]:
+            found = tensors.get(name)
+            if found is None or not _fits(name, found.to(torch.float32), width):
                 raise ModelError(
-                    f"the calibration has {name} of shape {'none' if found is None else tuple(found.shape)}; expected "
-                    f"{', '.join(plain)}, finite and for a network of width {width} - calibrate anew: train on"
+                    f"the calibration has {name} {_told(found)}; expected {expected.get(name, 'no such tensor')}, "
+                    f"finite, for a network of width {width} - run train with --resume to measure it again"
                 )
         return cls(**tensors)
+
+    @property
+    def counted_to(self) -> float:
+        """The last score whose share was counted on validation rows; the map's last knot lies beyond it."""
+        return self.anomaly[1, -2].item()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything it consists of, to be stored."""
@@ -178,7 +194,7 @@ def summarise(pdf: Tensor, anomaly_score: Tensor, z_max: float) -> Posterior:
     within_bin = width * width / 12.0  # of an even density
     variance = (pdf * (centre - mean[:, None]).square()).sum(dim=1) + within_bin
     below, above = (mean - ODDS_DZ) / (1.0 + ODDS_DZ), (mean + ODDS_DZ) / (1.0 - ODDS_DZ)
-    odds = cdf_at(pdf, above, start, width) - cdf_at(pdf, below, start, width)
+    odds = (cdf_at(pdf, above, start, width) - cdf_at(pdf, below, start, width)).clamp(max=1.0)
     low_68, high_68, low_95, high_95 = quantiles(pdf, tuple(LEVELS.values()), width).unbind(dim=1)
     # what is wrong with an image or a magnitude is seen in every column
     score = anomaly_score + 0.0 * mean
@@ -214,7 +230,11 @@ def describe_outputs(edges: list[float], calibration: Calibration | None) -> dic
     if calibration is None:
         plain = {"anomaly_score": OUTPUTS["anomaly_score"] | {"description": "not calibrated: without a meaning"}}
         return {EDGES_KEY: json.dumps(edges), "outputs": json.dumps(OUTPUTS | plain)}
-    fitted = {"temperature": round(calibration.temperature.item(), 6), "cdf": calibration.cdf.tolist()}
+    fitted = {
+        "temperature": round(calibration.temperature.item(), 6),
+        "cdf": calibration.cdf.tolist(),
+        "counted_to": round(calibration.counted_to, 3),
+    }
     return {
         EDGES_KEY: json.dumps(edges),
         "outputs": json.dumps(OUTPUTS),
@@ -237,11 +257,21 @@ def _within(x: Tensor, knots: Tensor, *, is_open: bool = False) -> Tensor:
     return torch.minimum(torch.maximum(x, low), high) - low
 
 
-def _alike(found: Tensor, plain: Tensor, *, is_map: bool) -> bool:
-    """Whether a tensor can stand where one of no calibration does: a map may have more knots, and must rise."""
+def _fits(name: str, found: Tensor, width: int) -> bool:
+    """Whether a tensor can stand in a calibration under this name; a map may have any number of knots."""
+    shapes: dict[str, tuple[int, ...]] = {"temperature": (), "feature_mean": (width,), "whitening": (width, width)}
     if not torch.isfinite(found).all():
         return False
-    if not is_map:
-        return found.shape == plain.shape
-    rises = found.ndim == 2 and len(found) == 2 and found.shape[1] >= 2
-    return rises and bool((found[0].diff() > 0).all() and (found[1].diff() >= 0).all())
+    if name in shapes:
+        return found.shape == shapes[name] and (name != "temperature" or found.item() > 0)
+    if name not in {"cdf", "anomaly"} or found.ndim != 2 or len(found) != 2 or found.shape[1] < 2:
+        return False
+    ends = name == "anomaly" or (found[:, 0].tolist() == [0.0, 0.0] and found[:, -1].tolist() == [1.0, 1.0])
+    return ends and bool((found[0].diff() > 0).all() and (found[1].diff() >= 0).all())
+
+
+def _told(found: Tensor | None) -> str:
+    """Return what of a tensor fits into a message."""
+    if found is None:
+        return "missing"
+    return f"of shape {tuple(found.shape)}" if found.ndim else str(found.item())

@@ -1,9 +1,11 @@
 """Trains the network: one loop, the same from the start or from any step of it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,11 +13,11 @@ from skyfan.errors import InputError, ModelError, SurveyError
 from skyfan.photoz import checkpoint as checkpoints
 from skyfan.photoz.calibration import calibrate
 from skyfan.photoz.checkpoint import Checkpoint, Pretraining, Recipe, Record
-from skyfan.photoz.dataset import Split, Survey, measure_range, open_survey, split
+from skyfan.photoz.dataset import Split, Survey, ids_sha256, measure_range, open_survey, split
 from skyfan.photoz.metrics import Scores
 from skyfan.photoz.network import NetworkConfig
 from skyfan.photoz.pretrain import Pretrainer
-from skyfan.photoz.trainer import Trainer
+from skyfan.photoz.trainer import Progress, Trainer
 
 DEFAULT_EPOCHS = 10.0
 DEFAULT_SEED = 1
@@ -26,23 +28,33 @@ REPORT_EVERY_STEPS = 50
 PRECISIONS = ("float32", "bfloat16")
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a training, or the pretraining before it, stands."""
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
-    epoch: float
-    """Passes over the training rows so far."""
-    step: int
-    seconds: float
-    """In the loop so far, interruptions left out."""
-    share_done: float
-    """0 to 1."""
-    loss: float
-    """Mean over the steps since the last report."""
-    validation: Scores | None
-    """At the end of an epoch and of the training."""
-    pretraining: bool
-    """Whether this is the pretraining."""
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_Rule = tuple[str, Callable[[Any], bool]]
+_COUNT: _Rule = ("a whole number above 0", lambda value: _is_whole(value) and value > 0)
+_POSITIVE: _Rule = ("a finite number above 0", lambda value: _is_number(value) and value > 0)
+_NOT_NEGATIVE: _Rule = ("a finite number, 0 or more", lambda value: _is_number(value) and value >= 0)
+_RULES: dict[str, _Rule] = {
+    "epochs": _POSITIVE,
+    "minutes": _POSITIVE,
+    "pretrain": _POSITIVE,
+    "seed": (f"a whole number from 0 to {LARGEST_SEED}", lambda value: _is_whole(value) and 0 <= value <= LARGEST_SEED),
+    "batch_size": _COUNT,
+    "learning_rate": _POSITIVE,
+    "warmup_steps": _COUNT,
+    "weight_decay": _NOT_NEGATIVE,
+    "gradient_norm": _POSITIVE,
+    "average_decay": ("a number from 0 to less than 1", lambda value: _is_number(value) and 0 <= value < 1),
+    "crps_weight": _NOT_NEGATIVE,
+    "precision": (f"one of {', '.join(PRECISIONS)}", lambda value: value in PRECISIONS),
+}
+"""What every argument that is a number, and everything in a recipe, must be."""
 
 
 def train(
@@ -56,6 +68,7 @@ def train(
     seed: int | None = None,
     device: str = "cpu",
     resume: bool = False,
+    overwrite: bool = False,
     recipe: Recipe | Mapping[str, float | str] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Path:
@@ -74,7 +87,8 @@ def train(
     config : NetworkConfig, optional
         Size of the network, by default `NetworkConfig.small()`.
     epochs, minutes : float, optional
-        How long; whichever ends first, by default 10 epochs. The learning rate falls to zero by then.
+        How long: passes over the training rows, time in the loop, or both for whichever ends first; by default 10
+        epochs. The learning rate falls to zero by then.
     pretrain : float, optional
         Epochs in which the encoder first learns as a masked autoencoder, on top of `epochs` and `minutes`; by default
         none.
@@ -84,7 +98,9 @@ def train(
         "cpu" or "cuda".
     resume : bool
         Go on from `out` if it exists, with its size, seed, pretraining and recipe; `epochs` and `minutes` may be given
-        anew.
+        anew. Of a training that is at its end the calibration is measured again.
+    overwrite : bool
+        Replace `out` if it exists.
     recipe : Recipe or mapping, optional
         Everything else about the optimisation, or those numbers of it that are not to be as suits the size.
     progress : callable, optional
@@ -98,12 +114,11 @@ def train(
     Raises
     ------
     InputError
-        The survey or the checkpoint cannot be used, or there is no such device.
+        The survey or the checkpoint cannot be used, a number is out of its range, or there is no such device.
     """
-    _check_place(out, device)
-    _check_positive(epochs=epochs, minutes=minutes, pretrain=pretrain)
-    if seed is not None and not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"seed is {seed}, expected one from 0 to {LARGEST_SEED}")
+    _check_place(out, device, resume=resume, overwrite=overwrite)
+    asked = {"epochs": epochs, "minutes": minutes, "pretrain": pretrain, "seed": seed}
+    _check_numbers({name: value for name, value in asked.items() if value is not None})
     start = checkpoints.load(out) if resume and out.exists() else None
     config = config or (start.record.config if start else NetworkConfig.small())
     recipe = _recipe(recipe, start.record.recipe if start else Recipe.suited(config))
@@ -113,7 +128,7 @@ def train(
     parts = split(data.object_id)
     if start:
         _check_survey(data, parts, start.record, out)
-        record = start.record
+        record = replace(start.record, training_ids_sha256=ids_sha256(data.object_id[parts.train]))
     else:
         record = _new_record(data, parts, config=config, recipe=recipe, seed=DEFAULT_SEED if seed is None else seed)
         record = replace(record, pretraining=Pretraining(pretrain) if pretrain else None)
@@ -135,15 +150,13 @@ def _run(trainer: Trainer, out: Path, start: Checkpoint | None, progress: Callab
     elif start:
         trainer.restore(start)
     _learn(trainer, out, progress)
-    if not (start and start.calibration and start.record.step == trainer.step):
-        _calibrate(trainer, out)
+    _calibrate(trainer, out)
 
 
 def _calibrate(trainer: Trainer, out: Path) -> None:
-    """Measure how honest the averaged network's PDFs are, if there are rows to do it with, and add that to `out`."""
+    """Measure how honest the averaged network's PDFs are, if there are rows to do it with, and save it all."""
     found = calibrate(trainer.average, trainer.record.config, trainer.survey, trainer.parts, trainer.device)
-    if found:
-        checkpoints.save(out, replace(trainer.snapshot(), calibration=found.tensors()))
+    checkpoints.save(out, replace(trainer.snapshot(), calibration=found.tensors() if found else {}))
 
 
 def _learn(learner: Trainer | Pretrainer, out: Path, progress: Callable[[Progress], None] | None) -> None:
@@ -158,9 +171,10 @@ def _learn(learner: Trainer | Pretrainer, out: Path, progress: Callable[[Progres
         of_report.append(loss)
         learner.seconds = time.monotonic() - began
         epoch_ended = learner.share_done() >= 1.0 or learner.step % learner.steps_per_epoch == 0
-        validation = learner.validate() if epoch_ended else None
-        learner.seconds = time.monotonic() - began
+        validation = None
         if epoch_ended:
+            validation = learner.validate()
+            learner.seconds = time.monotonic() - began
             metrics = asdict(validation) if validation else {}
             learner.history.append({"step": learner.step, "loss": sum(of_epoch) / len(of_epoch), **metrics})
             of_epoch = []
@@ -191,11 +205,9 @@ def _recipe(asked: Recipe | Mapping[str, float | str] | None, base: Recipe) -> R
     else:
         known = [part.name for part in fields(Recipe)]
         if unknown := [name for name in asked or {} if name not in known]:
-            raise InputError(f"recipe has no {unknown[0]!r}; expected one of {', '.join(known)}")
+            raise InputError(f"recipe has no {unknown[0]!r}; expected one of {', '.join(known)} - correct the name")
         recipe = replace(base, **(asked or {}))  # type: ignore[arg-type]
-    _check_positive(batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, warmup_steps=recipe.warmup_steps)
-    if recipe.precision not in PRECISIONS:
-        raise InputError(f"precision is {recipe.precision!r}, expected one of {', '.join(PRECISIONS)}")
+    _check_numbers(vars(recipe))
     return recipe
 
 
@@ -212,7 +224,7 @@ def _new_record(survey: Survey, parts: Split, *, config: NetworkConfig, recipe: 
         minutes=None,
         seed=seed,
         survey=survey.path.name,
-        survey_name=survey.metadata.get("survey", survey.path.stem),
+        survey_name=survey.name,
         bands=survey.metadata.get("bands", ""),
         pixel_scale_arcsec=survey.metadata.get("pixel_scale_arcsec", ""),
         training_rows=len(parts.train),
@@ -220,22 +232,33 @@ def _new_record(survey: Survey, parts: Split, *, config: NetworkConfig, recipe: 
         step=0,
         seconds=0.0,
         history=[],
+        training_ids_sha256=ids_sha256(survey.object_id[parts.train]),
     )
 
 
-def _check_place(out: Path, device: str) -> None:
+def _check_place(out: Path, device: str, *, resume: bool, overwrite: bool) -> None:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device is {device!r}, but torch sees no CUDA here; expected 'cpu' - train on the CPU")
     if out.is_dir() or not out.parent.is_dir():
         raise InputError(
             f"{out} cannot be written; expected the name of a file in a folder that exists - make it first"
         )
+    if resume and overwrite:
+        raise InputError(
+            "resume and overwrite are both asked for; expected one of them - to go on, leave overwrite out"
+        )
+    if out.exists() and not (resume or overwrite):
+        raise ModelError(
+            f"{out} exists; expected the name of a new checkpoint - go on with it with --resume (resume=True), or "
+            "replace it with --overwrite (overwrite=True)"
+        )
 
 
-def _check_positive(**values: float | None) -> None:
+def _check_numbers(values: Mapping[str, object]) -> None:
     for name, value in values.items():
-        if value is not None and not value > 0:
-            raise InputError(f"{name} is {value}, expected a number above 0 - leave it out for its default")
+        expected, fits = _RULES[name]
+        if not fits(value):
+            raise InputError(f"{name} is {value!r}, expected {expected} - leave it out for its default")
 
 
 def _check_resumed(
@@ -257,8 +280,17 @@ def _check_resumed(
 
 
 def _check_survey(survey: Survey, parts: Split, record: Record, out: Path) -> None:
-    if len(parts.train) != record.training_rows:
-        raise SurveyError(
-            f"{survey.path} has {len(parts.train)} rows to train with, expected {record.training_rows} as when {out} "
-            f"was started - resume with the survey {record.survey}"
-        )
+    """Refuse to go on with other rows than a training was started with, as far as its record tells."""
+    same = "the same objects"
+    others = record.training_ids_sha256 and not record.learnt_from(survey, parts)
+    pairs: list[tuple[str, object, object]] = [
+        ("survey name", survey.metadata.get("survey", record.survey_name), record.survey_name),
+        ("rows to train with", len(parts.train), record.training_rows),
+        ("object_id", "others" if others else same, same),
+    ]
+    for what, found, expected in pairs:
+        if found != expected:
+            raise SurveyError(
+                f"{survey.path} differs from the survey that {out} was started with: {what} {found}, expected "
+                f"{expected} - resume with {record.survey} as it was, or train to another file"
+            )

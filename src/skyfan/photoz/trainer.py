@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,25 @@ from skyfan.photoz.checkpoint import Checkpoint, Recipe, Record
 from skyfan.photoz.dataset import Rows, Split, Survey, blocks, measure_normalisation
 from skyfan.photoz.metrics import Scores, scores
 from skyfan.photoz.network import Network, NetworkConfig, PhotoZ
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training, or the pretraining before it, stands."""
+
+    epoch: float
+    """Passes over the training rows so far."""
+    step: int
+    seconds: float
+    """In the loop so far, interruptions left out."""
+    share_done: float
+    """0 to 1."""
+    loss: float
+    """Mean over the steps since the last report."""
+    validation: Scores | None
+    """At the end of an epoch and of the training."""
+    pretraining: bool
+    """Whether this is the pretraining."""
 
 
 class Optimisation:

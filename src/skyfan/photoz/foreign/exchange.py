@@ -45,6 +45,8 @@ class Translation:
 
     network: str
     """Name of its class."""
+    key: str
+    """That it was under in the file's dict; '' if it is in none."""
     inputs: dict[str, list[int]]
     """Shape of a row, by name, in the order that forward takes them."""
     inputs_as: str

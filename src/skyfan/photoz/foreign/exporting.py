@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,15 +13,16 @@ from skyfan.errors import ModelError
 from skyfan.measure import Meter
 from skyfan.partitions import Partition, open_partition
 from skyfan.photoz.export import quantise
-from skyfan.photoz.foreign.exchange import FLOAT32, WAYS, Job, Translation, read_expected, write_job
+from skyfan.photoz.foreign.asked import check_asked, check_metadata, checked_shapes
+from skyfan.photoz.foreign.exchange import FLOAT32, Job, Translation, read_expected, write_job
 from skyfan.photoz.foreign.parity import PARITY, difference
 from skyfan.photoz.foreign.pickles import is_pickled
 from skyfan.photoz.foreign.process import translate_elsewhere
 from skyfan.photoz.foreign.samples import COMPARED_ROWS, draw_samples, usual_shapes
 from skyfan.photoz.metrics import Scores, has_truth, scores
 from skyfan.photoz.onnx_file import set_metadata
-from skyfan.photoz.probability import EDGES_KEY, parse_edges
-from skyfan.predictions import NO_VALUE
+from skyfan.photoz.target import check_out, put_in_place
+from skyfan.predictions import missing
 from skyfan.predictor import Predictor
 
 
@@ -35,7 +37,7 @@ class ExportedModule:
     max_difference: float
     """Largest relative difference from torch on these rows; for an int8 file it is what quantising changed."""
     scores: Scores | None
-    """Of `z_phot` on the test survey, if there are both, and true redshifts in it."""
+    """Of `z_phot` on the test survey, if there are both, and true redshifts in it; NaN where one is not defined."""
 
 
 def export_pickled(
@@ -85,12 +87,15 @@ def export_pickled(
     Raises
     ------
     InputError
-        The checkpoint, its code or the test survey cannot be used, or the float32 file does not agree with torch.
+        The checkpoint, its code or the test survey cannot be used, the float32 file does not agree with torch, or a run
+        would refuse it.
     """
-    _check_paths(checkpoint, out, code)
-    _check_way(inputs_as)
+    _check_paths(checkpoint, code)
+    check_out(out, checkpoint, test)
+    check_asked(inputs_as, outputs)
+    check_metadata(metadata or {})
     survey = open_partition(MappedBlob(_existing(test))) if test else None
-    shapes = {key: tuple(shape) for key, shape in (inputs or usual_shapes(survey)).items()}
+    shapes = checked_shapes(inputs or usual_shapes(survey))
     samples = draw_samples(shapes, survey)
     job = Job(
         checkpoint=str(checkpoint),
@@ -112,16 +117,13 @@ def export_pickled(
             file = quantise(file, folder / "int8.onnx")
             worst = difference(file, samples, expected, found)
         described = _describe(checkpoint, found, name or out.stem) | dict(metadata or {})
-        finished = set_metadata(file, folder / "named.onnx", described)
-        measured = _scores(finished, described, survey)
-        if test and measured:
-            described["metrics"] = json.dumps({"survey": test.name, **asdict(measured)})
-        set_metadata(finished, out, described)
+        measured = _finish(file, described, found, survey)
+        put_in_place(file, out)
     rows = sum(len(values) for key, values in expected.items() if key.endswith("/0"))
     return ExportedModule(out, out.stat().st_size, found, rows, worst, measured)
 
 
-def _check_paths(checkpoint: Path, out: Path, code: Path | None) -> None:
+def _check_paths(checkpoint: Path, code: Path | None) -> None:
     if not is_pickled(_existing(checkpoint)):
         raise ModelError(
             f"{checkpoint} is not a file of torch.save; expected a zip or a pickle with a whole torch module - check "
@@ -129,15 +131,6 @@ def _check_paths(checkpoint: Path, out: Path, code: Path | None) -> None:
         )
     if code and not code.is_dir():
         raise ModelError(f"--code {code}: there is no such folder; expected the one that the modules are imported from")
-    if out.is_dir() or not out.parent.is_dir():
-        raise ModelError(
-            f"{out} cannot be written; expected the name of a file in a folder that exists - make it first"
-        )
-
-
-def _check_way(inputs_as: str | None) -> None:
-    if inputs_as not in (None, *WAYS):
-        raise ModelError(f"inputs_as is {inputs_as!r}; expected one of {', '.join(WAYS)}, or none to have it found out")
 
 
 def _existing(path: Path) -> Path:
@@ -171,15 +164,26 @@ def _describe(checkpoint: Path, found: Translation, name: str) -> dict[str, str]
     }
 
 
-def _scores(file: Path, metadata: Mapping[str, str], survey: Partition | None) -> Scores | None:
-    """Open the file as a run does, and score it where that can be done."""
-    predictor = Predictor(file, metadata["name"])
-    parse_edges(metadata.get(EDGES_KEY), predictor.name)
-    if survey is None:
-        return None
+def _finish(file: Path, described: dict[str, str], found: Translation, survey: Partition | None) -> Scores | None:
+    """Give a file its metadata, refuse what a run would refuse of it, and return its scores, if it can be scored."""
+    set_metadata(file, file, described)
+    predictor = Predictor(file, described["name"])
+    for output, shape in found.outputs.items():
+        predictor.check_output(output, (None, *shape))
+    measured = _scores(predictor, survey) if survey else None
+    if survey and measured is not None:
+        # null is a figure that is not defined: JSON has no NaN
+        figures = {key: value if math.isfinite(value) else None for key, value in asdict(measured).items()}
+        metrics = json.dumps({"survey": Path(survey.name).name, **figures}, allow_nan=False)
+        set_metadata(file, file, described | {"metrics": metrics})
+    return measured
+
+
+def _scores(predictor: Predictor, survey: Partition) -> Scores | None:
+    """Score a model on the rows that have both a redshift of it and a true one; None where there is no such row."""
     predicted = predictor.predict(survey, COMPARED_ROWS, Meter())
     z_phot, truth = predicted.outputs.get("z_phot"), survey.columns().get("redshift")
     if z_phot is None or truth is None or z_phot.ndim > 1:
         return None
-    good = has_truth(truth) & ((predicted.flags & NO_VALUE.value) == 0)
-    return scores(z_phot[good], truth[good])
+    good = has_truth(truth) & ~missing(z_phot, predicted.flags)
+    return scores(z_phot[good], truth[good]) if good.any() else None

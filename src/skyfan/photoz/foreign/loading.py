@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from skyfan.errors import ModelError
 from skyfan.photoz.foreign.exchange import first_line
 
-_KEYS = ("model", "module", "network", "net", "model_ema", "ema")
+KEYS = ("model", "module", "network", "net", "model_ema", "ema")
+"""Of a dict with several networks the first of these is taken."""
+_PICKLE_MISSES = "Can't get attribute "
 
 
-def load_network(path: Path, code: str | None) -> nn.Module:
-    """Return the network on the CPU, as float32, in eval().
+def load_network(path: Path, code: str | None) -> tuple[nn.Module, str]:
+    """Return the network on the CPU, as float32, in eval(), and the key that it was under, '' if it is in no dict.
 
     Raises
     ------
@@ -26,6 +28,11 @@ def load_network(path: Path, code: str | None) -> nn.Module:
     except ModuleNotFoundError as error:
         raise ModelError(_missing_module(str(error.name), code)) from error
     except AttributeError as error:
+        if not str(error).startswith(_PICKLE_MISSES):
+            raise ModelError(
+                f"cannot be loaded: the network's code, or a package, has not what is asked of it ({first_line(error)})"
+                "; expected packages of the versions that it was saved with - install these, or mend the code"
+            ) from error
         raise ModelError(
             f"the code has not what the checkpoint names ({first_line(error)}); expected the code as it was when the "
             "network was saved, in an importable module - give that version with --code; a class of a script or a "
@@ -36,10 +43,10 @@ def load_network(path: Path, code: str | None) -> nn.Module:
             f"cannot be loaded ({type(error).__name__}: {first_line(error)}); expected what torch.save(network, ...) "
             "wrote - try torch.load in Python"
         ) from error
-    network = _module_of(content)
+    network, key = _module_of(content)
     while isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         network = network.module
-    return network.to("cpu").float().eval()
+    return network.to("cpu").float().eval(), key
 
 
 def _missing_module(name: str, code: str | None) -> str:
@@ -55,20 +62,21 @@ def _missing_module(name: str, code: str | None) -> str:
     return f"the network needs the module {name!r}, which cannot be imported - {todo}"
 
 
-def _module_of(content: Any) -> nn.Module:
-    """Return the network of a checkpoint, which may be a dict with it among others."""
+def _module_of(content: Any) -> tuple[nn.Module, str]:
+    """Return the network of a checkpoint, which may be a dict with it among others, and its key there."""
     if isinstance(content, torch.jit.ScriptModule):
         raise ModelError(
             "is TorchScript, which torch cannot export; expected the network that it was made of - save that"
         )
     if isinstance(content, nn.Module):
-        return content
+        return content, ""
     if isinstance(content, Mapping):
         modules = {key: value for key, value in content.items() if isinstance(value, nn.Module)}
         if len(modules) > 1:
-            modules = {key: modules[key] for key in _KEYS if key in modules}
+            modules = {key: modules[key] for key in KEYS if key in modules}
         if modules:
-            return next(iter(modules.values()))
+            key, network = next(iter(modules.items()))
+            return network, str(key)
         inside = [content, *(value for value in content.values() if isinstance(value, Mapping))]
         if any(part and all(isinstance(value, Tensor) for value in part.values()) for part in inside):
             raise ModelError(

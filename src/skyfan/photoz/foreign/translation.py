@@ -25,7 +25,7 @@ def translate(folder: Path) -> None:
         sys.path.insert(0, job.code)
     try:
         with quiet(), torch.no_grad():
-            network = load_network(Path(job.checkpoint), job.code)
+            network, key = load_network(Path(job.checkpoint), job.code)
             adapter = find_way(network, random, job)
             rows = [random[name] for name in adapter.names]
             check_rows_alone(adapter, rows)
@@ -37,6 +37,7 @@ def translate(folder: Path) -> None:
         return
     found = Translation(
         network=type(network).__name__,
+        key=key,
         inputs={name: list(random[name].shape[1:]) for name in adapter.names},
         inputs_as=adapter.way,
         outputs=outputs,

@@ -6,6 +6,7 @@ from typing import Any
 
 import onnx
 import torch
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from torch import Tensor
 
 from skyfan.errors import ModelError
@@ -23,7 +24,7 @@ def write_onnx(adapter: Adapter, rows: Sequence[Tensor], outputs: list[str], pat
     Raises
     ------
     ModelError
-        Neither can.
+        Neither can, or what they wrote cannot be read or written again.
     """
     refused = _refusal(lambda: _follow(adapter, rows, outputs, path))
     also = refused and _refusal(lambda: _trace(adapter, rows, outputs, path))
@@ -34,7 +35,13 @@ def write_onnx(adapter: Adapter, rows: Sequence[Tensor], outputs: list[str], pat
         )
     written = load(path)
     strip(written)
-    onnx.save(written, path)
+    try:
+        onnx.save(written, path)
+    except (OSError, ValueError, EncodeError) as error:
+        raise ModelError(
+            f"the exported file cannot be written ({first_line(error)}); expected room in {path.parent}, and a network "
+            "of less than 2 GB - set TMPDIR to a larger place"
+        ) from error
     return refused
 
 
