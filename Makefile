@@ -36,6 +36,7 @@ bench: $(VENV)/dev.done
 
 model-table: $(VENV)/dev.done
 	$(BIN)/python benchmarks/photoz.py $(ARGS)
+	$(BIN)/python benchmarks/anomalies.py
 
 format: $(VENV)/dev.done
 	$(BIN)/ruff format .

@@ -214,7 +214,7 @@ def payload_page() -> str:
             "It names a script, so it is run with a model given beside it, in a store with the bucket `cosmicai-data`:",
             "",
             "```shell",
-            f"skyfan run {EXAMPLE.relative_to(ROOT)} --model photoz-sim-1",
+            f"skyfan run {EXAMPLE.relative_to(ROOT)} --model photoz-sim-2",
             "```",
             "",
         ]

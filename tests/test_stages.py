@@ -209,7 +209,7 @@ def test_a_preview_writes_nothing_at_all(payload: Payload, asked: dict[str, Any]
     write_partition(root / "sky" / "50MB" / "1.safetensors", arrays=make_rows(4) | {"image": images})
     before = sorted(root.rglob("*"))
     assert len(stages.preview(payload, store).tasks) == 4
-    assert len(stages.preview(other(asked, bucket="new", model="photoz-sim-1", data_prefix="50MB"), store).tasks) == 1
+    assert len(stages.preview(other(asked, bucket="new", model="photoz-sim-2", data_prefix="50MB"), store).tasks) == 1
     assert sorted(root.rglob("*")) == before
 
 

@@ -73,7 +73,7 @@ def test_a_result_bucket_that_the_server_does_not_have_is_said_before_anything(
     served: Bucket, asked: dict[str, Any], s3: str
 ) -> None:
     with pytest.raises(StoreAbsentError, match=r"s3://none.*there is no such bucket; create it"):
-        skyfan.run(asked | {"bucket": "none", "model": "photoz-sim-1"}, store=s3)
+        skyfan.run(asked | {"bucket": "none", "model": "photoz-sim-2"}, store=s3)
 
 
 def test_of_many_payloads_that_claim_a_path_at_once_one_has_it(bucket: Bucket, asked: dict[str, Any]) -> None:

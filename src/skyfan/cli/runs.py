@@ -50,7 +50,7 @@ def run(
     incomplete, 130 interrupted.
 
     \b
-    Example:  skyfan run examples/payloads/25MB-8GB.json --model photoz-sim-1
+    Example:  skyfan run examples/payloads/25MB-8GB.json --model photoz-sim-2
     """
     import skyfan
     from skyfan.progress import watching

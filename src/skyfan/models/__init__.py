@@ -5,7 +5,7 @@ from pathlib import Path
 
 from skyfan.errors import ModelError
 
-DEFAULT = "photoz-sim-1"
+DEFAULT = "photoz-sim-2"
 """What a payload without a model gets."""
 
 
