@@ -144,9 +144,12 @@ def test_any_other_name_has_no_rank(key: str) -> None:
 
 def test_a_run_has_no_two_names_alike_and_all_below_its_path() -> None:
     keys = RunKeys("a/b")
-    names = [keys.payload, keys.lease(1), keys.manifest, keys.combined, keys.summary, keys.part(1), keys.report(1)]
+    names = [keys.payload, keys.lease(1), keys.manifest, keys.pending, keys.combined, keys.summary, keys.part(1)]
+    names += [keys.report(1), keys.failure(1)]
     assert len(set(names)) == len(names)
-    assert all(name.startswith("a/b/") and check_key(name, "key") for name in names)
+    assert all(name.startswith("a/b/") and check_key(name, "key") and keys.owns(name) for name in names)
+    assert keys.map_results.startswith("a/b/")
+    assert keys.map_results not in keys.folders
 
 
 def test_the_index_and_the_partitions_lie_in_the_prefix() -> None:

@@ -117,6 +117,16 @@ class RunKeys:
         return f"{self.result_path}/manifest.json"
 
     @property
+    def pending(self) -> str:
+        """What an execution on AWS maps over: the items of the manifest that it has to do."""
+        return f"{self.result_path}/pending.json"
+
+    @property
+    def map_results(self) -> str:
+        """Folder of what Step Functions itself writes about its map; nothing reads it but people."""
+        return f"{self.result_path}/map"
+
+    @property
     def combined(self) -> str:
         return f"{self.result_path}/combined_data.json"
 
@@ -146,7 +156,7 @@ class RunKeys:
 
     def owns(self, key: str) -> bool:
         """Whether a key is one that this run could have written."""
-        if key in {self.payload, self.manifest, self.combined, self.summary}:
+        if key in {self.payload, self.manifest, self.pending, self.combined, self.summary}:
             return True
         rank = rank_of(key)
         return rank is not None and key in {self.part(rank), self.report(rank), self.failure(rank), self.lease(rank)}

@@ -1,0 +1,168 @@
+"""The state machine on moto: its strict parser and its engine, with our handlers behind the Lambda API."""
+
+import json
+import re
+import socket
+import threading
+import time
+import traceback
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+import pytest
+from moto.core.config import default_user_config
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.stepfunctions.parser.api import HistoryEventType, MapRunFailedEventDetails
+from moto.stepfunctions.parser.asl.component.common.error_name.error_name import ErrorName
+from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import FailureEvent, FailureEventException
+from moto.stepfunctions.parser.asl.component.state.exec.state_map.iteration import distributed_iteration_component
+from moto.stepfunctions.parser.asl.component.state.exec.state_map.result_writer.result_writer_decl import ResultWriter
+from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
+from werkzeug.serving import make_server
+
+Handler = Callable[[dict[str, Any], object], Any]
+Map = distributed_iteration_component.DistributedIterationComponent
+
+
+FUNCTIONS = ("Initialize", "Infer", "InferLarge", "Summarize")
+
+
+def filled(text: str, **values: str) -> str:
+    """Return a definition with its placeholders filled in, as CloudFormation does; moto knows no EXPRESS children."""
+    known = {f"{name}Function": name for name in FUNCTIONS} | {"ChildExecutionType": "STANDARD"} | values
+    return re.sub(r"\$\{(\w+)\}", lambda match: known[match[1]], text)
+
+
+class DiedError(Exception):
+    """How a Lambda ends that is killed: with an error of the runtime's name instead of a class's."""
+
+    def __init__(self, name: str, message: str = "signal: killed") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Machine:
+    """Handlers by function name, what they were called with, and a client of the server that calls them."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.handlers: dict[str, Handler] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.client = boto3.client("stepfunctions", endpoint_url=address, region_name="us-east-1")
+        self._number = 0
+
+    def create(self, definition: str) -> str:
+        self._number += 1
+        role = "arn:aws:iam::123456789012:role/skyfan"
+        made = self.client.create_state_machine(name=f"skyfan-{self._number}", definition=definition, roleArn=role)
+        return str(made["stateMachineArn"])
+
+    def run(self, arn: str, event: dict[str, Any]) -> dict[str, Any]:
+        """Run an execution to its end; return its description."""
+        self._number += 1
+        name = f"e{self._number}"
+        started = self.client.start_execution(stateMachineArn=arn, name=name, input=json.dumps(event))
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            found: dict[str, Any] = self.client.describe_execution(executionArn=started["executionArn"])
+            if found["status"] != "RUNNING":
+                return found
+            time.sleep(0.05)
+        raise AssertionError("the execution does not end")
+
+    def called(self, function: str) -> int:
+        return sum(name == function for name, _ in self.calls)
+
+    def invoke(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        name = urllib.parse.unquote(environ["PATH_INFO"]).split("/functions/")[1].removesuffix("/invocations")
+        event = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+        self.calls.append((name, event))
+        headers = [("Content-Type", "application/json")]
+        try:
+            body = json.dumps(self.handlers[name](event, None))
+        except Exception as error:  # noqa: BLE001  as the Lambda runtime does
+            kind = error.name if isinstance(error, DiedError) else type(error).__name__
+            trace = traceback.format_exc().splitlines()
+            body = json.dumps({"errorMessage": str(error), "errorType": kind, "stackTrace": trace})
+            headers.append(("X-Amz-Function-Error", "Unhandled"))
+        start_response("200 OK", headers)
+        return [body.encode()]
+
+
+class _Quiet(MotoRequestHandler):
+    def log_request(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+@contextmanager
+def serve() -> Iterator[Machine]:
+    """Serve AWS on loopback; yield the state machine's side of it."""
+    with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        patch.setenv("MOTO_PORT", str(port))  # where moto's engine finds moto
+        patch.setenv("SF_EXECUTION_HISTORY_TYPE", "SUCCESS")
+        patch.setenv("AWS_ACCESS_KEY_ID", "an-id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+        patch.setitem(default_user_config, "stepfunctions", {"execute_state_machine": True})
+        patch.setattr(Map, "_map_run", _counting_failures(Map._map_run))
+        patch.setattr(ResultWriter, "_eval_body", _write_results)
+        free.close()
+        machine = Machine(f"http://127.0.0.1:{port}")
+        app = DomainDispatcherApplication(create_backend_app)
+
+        def route(environ: dict[str, Any], start_response: Any) -> Any:
+            if environ["PATH_INFO"].endswith("/invocations"):
+                return machine.invoke(environ, start_response)
+            return app(environ, start_response)
+
+        server = make_server("127.0.0.1", port, route, threaded=True, request_handler=_Quiet)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield machine
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+class _Named(ErrorName):
+    """An error of a name that moto's own list does not have."""
+
+
+def _counting_failures(original: Callable[..., None]) -> Callable[..., None]:
+    """Fail the map as AWS does: moto takes no notice of children that fail."""
+
+    def run(self: Any, env: Any, eval_input: Any) -> None:
+        before = env.states.get_input()
+        original(self, env=env, eval_input=eval_input)
+        env.states.reset(before)  # a child that fails leaves its own there
+        failed = eval_input.map_run_record.item_counter.describe()["failed"]
+        if failed > (eval_input.tolerated_failure_count or 0):
+            error = "States.ExceedToleratedFailureThreshold"
+            details = MapRunFailedEventDetails(
+                error=error, cause="The specified tolerated failure threshold was exceeded"
+            )
+            raise FailureEventException(
+                FailureEvent(
+                    env=env,
+                    error_name=_Named(error),
+                    event_type=HistoryEventType.MapRunFailed,
+                    event_details=EventDetails(mapRunFailedEventDetails=details),
+                )
+            )
+
+    return run
+
+
+def _write_results(self: Any, env: Any) -> None:
+    """Read the writer's paths from the state's input, as AWS does; moto reads them from the map's results."""
+    env.stack.append(env.states.get_input())
+    self.parargs.eval(env=env)
+    where = env.stack.pop()
+    env.stack[-1] = where
+    self.resource_eval.eval_resource(env=env)

@@ -1,0 +1,249 @@
+"""The Lambda functions called directly: the same run as the local engine's, nothing large returned, errors by name."""
+
+import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import skyfan
+from aws.events import items
+from skyfan.aws import execution, handlers
+from skyfan.aws.execution import most_at_once
+from skyfan.errors import ClaimedError, InputError, PartitionError, PayloadError, SurveyError
+from skyfan.keys import RunKeys
+from skyfan.lease import hold
+from skyfan.manifest import decode_manifest
+from skyfan.storage import Store
+from skyfan.summary import decode_summary
+
+KEYS = RunKeys("results/one")
+
+
+def drive(event: dict[str, Any], store: Store) -> tuple[list[Any], dict[str, Any]]:
+    """Do what the state machine does; return what Infer returned, and the verdict."""
+    begun = json.loads(json.dumps(handlers.initialize(event, None)))
+    done = [handlers.infer(item, None) for item in items(begun, store)]
+    verdict = handlers.summarize({"begun": begun, "map_ended_at": "2100-01-01T00:00:00.000Z"}, None)
+    return done, json.loads(json.dumps(verdict))
+
+
+@pytest.fixture
+def store(in_folder: Path) -> Store:
+    return Store(str(in_folder))
+
+
+def test_a_run_gives_the_same_bytes_as_the_local_engine(store: Store, asked: dict[str, Any]) -> None:
+    local = skyfan.run(asked | {"result_path": "results/local"}, store=store.url, workers=1)
+    done, verdict = drive({"payload": asked}, store)
+    assert done == [{"rank": rank, "rows": rows} for rank, rows in enumerate([7, 8, 9, 10])]
+    assert (verdict["status"], verdict["tasks_ok"], verdict["rows_out"]) == ("complete", 4, 34)
+    bucket, other = store.bucket("sky"), RunKeys("results/local")
+    assert local.summary.complete
+    for rank in range(4):
+        assert bucket.get(KEYS.part(rank)) == bucket.get(other.part(rank))
+    assert skyfan.open_run(asked, store=store.url).verify().problems == []
+
+
+def test_a_memory_store_does_as_well(
+    root: Path, asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_store: None
+) -> None:
+    memory = Store(f"memory://{tmp_path}")
+    for path in (root / "sky").rglob("*"):
+        if path.is_file():
+            memory.bucket("sky").put(str(path.relative_to(root / "sky")), path.read_bytes())
+    monkeypatch.setenv("SKYFAN_STORE", memory.url)
+    assert drive({"payload": asked}, memory)[1]["status"] == "complete"
+
+
+def test_what_initialize_returns_does_not_grow_with_the_tasks(store: Store, asked: dict[str, Any]) -> None:
+    few = len(json.dumps(handlers.initialize({"payload": asked | {"file_limit": 1, "result_path": "results/1"}}, None)))
+    many = len(
+        json.dumps(handlers.initialize({"payload": asked | {"file_limit": 4, "result_path": "results/4"}}, None))
+    )
+    assert few == many < 2000
+
+
+def test_what_initialize_returns_is_the_state_machines_contract(store: Store, asked: dict[str, Any]) -> None:
+    begun = handlers.initialize({"payload": asked | {"max_concurrency": "7", "tolerated_failure_percentage": 50}}, None)
+    assert begun["pending_key"] == "results/one/pending.json"
+    assert (begun["bucket"], begun["tasks"], begun["pending"]) == ("sky", 4, 4)
+    assert (begun["max_concurrency"], begun["max_attempts"], begun["task_timeout_s"]) == (7, 3, 900)
+    assert (begun["tolerated_failure_count"], begun["tolerated_failure_percentage"]) == (2, 100.0)
+    bucket = store.bucket("sky")
+    assert bucket.get(KEYS.pending) == bucket.get(KEYS.manifest)
+
+
+def test_a_resume_has_only_what_is_not_done_to_do(store: Store, asked: dict[str, Any]) -> None:
+    begun = handlers.initialize({"payload": asked}, None)
+    for item in items(begun, store)[:3]:
+        handlers.infer(item, None)
+    again = handlers.initialize({"payload": asked}, None)
+    assert (again["tasks"], again["pending"]) == (4, 1)
+    pending = decode_manifest(store.bucket("sky").get(KEYS.pending) or b"", "pending")
+    assert [task.rank for task in pending] == [3]
+
+
+def test_overwrite_does_everything_again(store: Store, asked: dict[str, Any]) -> None:
+    drive({"payload": asked}, store)
+    assert handlers.initialize({"payload": asked}, None)["found_finished"]
+    assert handlers.initialize({"payload": asked, "overwrite": True}, None)["pending"] == 4
+
+
+def test_a_summary_of_a_finished_run_is_kept(store: Store, asked: dict[str, Any]) -> None:
+    drive({"payload": asked}, store)
+    first = store.bucket("sky").get(KEYS.summary)
+    assert drive({"payload": asked}, store)[1]["status"] == "complete"
+    assert store.bucket("sky").get(KEYS.summary) == first
+
+
+def test_a_lost_summary_of_a_finished_run_is_written_anew(store: Store, asked: dict[str, Any]) -> None:
+    drive({"payload": asked}, store)
+    store.bucket("sky").delete([KEYS.summary])
+    assert drive({"payload": asked}, store)[1]["status"] == "complete"
+    assert decode_summary(store.bucket("sky").get(KEYS.summary)) is not None
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ({}, "missing required field `payload`"),
+        ([], "expected a JSON object with payload, overwrite"),
+        ({"payload": {}, "overwrit": True}, "unknown field `overwrit`"),
+        ({"payload": {}, "overwrite": "no"}, "Expected `bool`"),
+    ],
+)
+def test_an_event_of_another_kind_is_refused(in_folder: Path, event: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        handlers.initialize(event, None)
+
+
+def test_a_payload_is_checked_as_everywhere(in_folder: Path, asked: dict[str, Any]) -> None:
+    with pytest.raises(PayloadError, match="did you mean 'data_prefix'"):
+        handlers.initialize({"payload": asked | {"data_prefx": "x"}}, None)
+    with pytest.raises(SurveyError, match="no partition below sky/empty/"):
+        handlers.initialize({"payload": asked | {"data_prefix": "empty"}}, None)
+
+
+def test_more_attempts_than_the_state_machine_makes_are_refused(in_folder: Path, asked: dict[str, Any]) -> None:
+    with pytest.raises(PayloadError, match="max_attempts is 4; expected at most 3 on AWS"):
+        handlers.initialize({"payload": asked | {"max_attempts": 4}}, None)
+
+
+def test_a_task_too_large_for_a_state_is_refused_before_the_path_is_claimed(
+    store: Store, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "MAX_ITEM_BYTES", 300)
+    with pytest.raises(PayloadError, match="task 0 with its 4 partitions takes"):
+        handlers.initialize({"payload": asked | {"world_size": 1}}, None)
+    assert store.bucket("sky").get(KEYS.payload) is None
+
+
+def test_a_path_with_a_driver_elsewhere_is_refused(store: Store, asked: dict[str, Any]) -> None:
+    with (
+        hold(store.bucket("sky"), KEYS),
+        pytest.raises(ClaimedError, match="drives this run; expected no other driver"),
+    ):
+        handlers.initialize({"payload": asked}, None)
+
+
+def test_concurrency_is_the_stacks_at_most(
+    in_folder: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert handlers.initialize({"payload": asked}, None)["max_concurrency"] == execution.DEFAULT_CONCURRENCY
+    monkeypatch.setenv("SKYFAN_MAX_CONCURRENCY", "5")
+    begun = handlers.initialize({"payload": asked | {"max_concurrency": 50}}, None)
+    assert begun["max_concurrency"] == 5
+    assert any("max_concurrency is 50, but this stack starts 5" in warning for warning in begun["warnings"])
+
+
+def test_a_bad_partition_keeps_its_name(store: Store, asked: dict[str, Any]) -> None:
+    item = items(handlers.initialize({"payload": asked}, None), store)[1]
+    store.bucket("sky").put("25MB/2.safetensors", b"no partition")
+    with pytest.raises(PartitionError):
+        handlers.infer(item, None)
+
+
+@pytest.mark.parametrize(("tolerated", "status"), [(0, "failed"), (1, "incomplete")])
+def test_the_verdict_on_a_run_with_a_failed_task(
+    store: Store, asked: dict[str, Any], tolerated: int, status: str
+) -> None:
+    begun = handlers.initialize({"payload": asked | {"tolerated_failure_count": tolerated}}, None)
+    for item in items(begun, store)[1:]:
+        handlers.infer(item, None)
+    verdict = handlers.summarize({"begun": begun, "map_ended_at": begun["planned_at"]}, None)
+    assert (verdict["status"], verdict["tasks_ok"]) == (status, 3)
+    assert "1 of 4 tasks without a valid report" in verdict["message"]
+
+
+def test_a_map_that_could_not_run_is_a_failed_run(store: Store, asked: dict[str, Any]) -> None:
+    begun = handlers.initialize({"payload": asked | {"tolerated_failure_count": 4}}, None)
+    begun["map_error"] = {"Error": "States.ItemReaderFailed", "Cause": "no access"}
+    verdict = handlers.summarize({"begun": begun, "map_ended_at": begun["planned_at"]}, None)
+    assert verdict["status"] == "failed"
+    assert "the map ended with States.ItemReaderFailed" in verdict["message"]
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [([], 0), (["ab"], 1), (["ab", "bc"], 1), (["ac", "bd"], 2), (["ad", "bc", "bd"], 3)],
+)
+def test_workers_are_counted_by_what_they_did_at_the_same_time(spans: list[str], expected: int) -> None:
+    assert most_at_once([(span[0], span[1]) for span in spans]) == expected
+
+
+def test_no_handler_needs_boto3(in_folder: Path) -> None:
+    code = "import sys, skyfan.aws.handlers; print(sorted({'boto3', 'botocore', 'torch', 'pandas'} & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+def test_the_store_is_s3_and_opened_once(monkeypatch: pytest.MonkeyPatch, fresh_store: None) -> None:
+    assert handlers._store().url == "s3://"
+    assert handlers._store() is handlers._store()
+
+
+class _Headers(BaseHTTPRequestHandler):
+    seen: list[dict[str, str]] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.seen.append(dict(self.headers))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.send_header("Last-Modified", "Tue, 24 Nov 2026 12:00:00 GMT")
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def test_the_credentials_of_a_lambda_are_used(monkeypatch: pytest.MonkeyPatch, fresh_store: None) -> None:
+    server = HTTPServer(("127.0.0.1", 0), _Headers)
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "a-secret",
+        "AWS_SESSION_TOKEN": "a-session",
+        "AWS_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert handlers._store().bucket("sky").get("x") == b"{}"
+    thread.join()
+    server.server_close()
+    headers = {name.lower(): value for name, value in _Headers.seen[0].items()}
+    assert headers["x-amz-security-token"] == "a-session"
+    assert "ASIAEXAMPLE" in headers["authorization"]
+    assert "/eu-west-1/s3/" in headers["authorization"]
+
+
+def test_results_are_json(in_folder: Path, asked: dict[str, Any]) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(handlers.initialize({"payload": asked}, None)))
