@@ -79,6 +79,8 @@ def science_rows(science: Science) -> Rows:
         ("sigma_NMAD", _figure(science.sigma_nmad, ".5f")),
         ("outliers", _figure(science.outlier_fraction_005, ".2%", suffix=" with |dz| > 0.05")),
         ("R2", _figure(science.r2, ".4f")),
+        ("PDFs", _figure(science.pit_ks, ".3f", suffix=" KS distance of their PIT from a flat one")),
+        ("68 % interval", _figure(science.coverage_68, ".1%", suffix=" of true redshifts in it")),
     ]
 
 
