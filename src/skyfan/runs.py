@@ -17,7 +17,7 @@ from skyfan.evaluation import BOOTSTRAP, Evaluation, evaluate, write
 from skyfan.keys import RunKeys
 from skyfan.manifest import decode_manifest
 from skyfan.payload import Payload
-from skyfan.photoz.probability import EDGES_KEY, parse_edges
+from skyfan.photoz.probability import EDGES_KEY
 from skyfan.predictions import FOOTER_KEY, chain_parts, read_part
 from skyfan.reports import collect
 from skyfan.staging import load_model
@@ -122,7 +122,7 @@ class Run:
         """Return the edges of the PDFs' bins as the run's model has them, and why there are none."""
         ref = self.tasks[0].model
         try:
-            edges = parse_edges(load_model(ref, self._bucket).metadata.get(EDGES_KEY), ref.name)
+            edges = load_model(ref, self._bucket).pdf_edges
         except ModelError as error:
             return None, [f"the PDFs are not evaluated: {error}"]
         reason = (
