@@ -14,7 +14,7 @@ import pytest
 
 from skyfan.errors import ClaimedError, LeaseLostError
 from skyfan.keys import RunKeys
-from skyfan.lease import Lease, Record, hold, read_lease
+from skyfan.lease import Lease, Record, hold, read_lease, release_for, take_for
 from skyfan.measure import process_start_ticks
 from skyfan.storage import Bucket, Store
 
@@ -166,3 +166,24 @@ def test_a_create_whose_answer_was_lost_is_ours(bucket: Bucket, monkeypatch: pyt
     monkeypatch.setattr(Bucket, "create", create_twice)
     with hold(bucket, KEYS) as lease:
         lease.check()
+
+
+def test_an_execution_holds_a_lease_until_it_says_that_it_is_over(bucket: Bucket) -> None:
+    take_for(bucket, KEYS, "arn:one")
+    take_for(bucket, KEYS, "arn:one")  # a state that is tried again
+    with pytest.raises(ClaimedError, match="the execution arn:one drives this run"):
+        take_for(bucket, KEYS, "arn:two")
+    release_for(bucket, KEYS, "arn:two")
+    with pytest.raises(ClaimedError, match="stop it: skyfan stop b/run$"), hold(bucket, KEYS):
+        pass
+    release_for(bucket, KEYS, "arn:one")
+    with hold(bucket, KEYS):
+        release_for(bucket, KEYS, "arn:one")
+        holder = read_lease(bucket, KEYS)
+        assert holder is not None
+        assert not holder.lapsed(), "another's lease must stay"
+    take_for(bucket, KEYS, "arn:two")
+    holder = read_lease(bucket, KEYS)
+    assert holder is not None
+    assert (holder.execution, holder.is_here, holder.lapsed()) == ("arn:two", False, False)
+    assert len(bucket.list(KEYS.leases)) == 1

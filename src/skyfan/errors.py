@@ -14,8 +14,13 @@ SkyfanError
 │   ├── StoreRefusedError       no permission
 │   └── StoreFullError          no space left
 ├── WorkerError                 a task's worker ended or ran out of time or memory; may pass; exit code 1
+├── AttemptsSpentError          a task on AWS failed in a way that may pass, for the last time
+├── AwsError                    AWS did not do what it was asked; exit code 1
+│   ├── AwsRefusedError         no credentials, no permission or no quota; exit code 2
+│   └── StackError              there is no such stack, or it is in a state that it cannot be used in; exit code 2
 └── RunError                    exit code 1, unless its cause says otherwise
     ├── RunFailedError          more tasks failed than the payload tolerates
+    ├── BudgetError             it costs more than allowed, or would; exit code 2 if it was not started
     ├── RunStoppedError         the run was interrupted; running it again goes on; exit code 130
     └── LeaseLostError          another driver took the run over
 """
@@ -106,12 +111,40 @@ class WorkerError(SkyfanError):
     may_pass = True
 
 
+class AttemptsSpentError(SkyfanError):
+    """A task failed in a way that may pass, for the last time that its payload asks for."""
+
+
+class AwsError(SkyfanError):
+    """AWS did not do what it was asked."""
+
+
+class AwsRefusedError(AwsError):
+    """AWS has no credentials, no permission or no quota for it."""
+
+    exit_code = 2
+
+
+class StackError(AwsError):
+    """There is no such stack, or it is in a state that it cannot be used in."""
+
+    exit_code = 2
+
+
 class RunError(SkyfanError):
     """A run that did not reach its end."""
 
 
 class RunFailedError(RunError):
     """More tasks failed than the payload tolerates."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+class BudgetError(RunError):
+    """A run costs more than allowed, or would."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)

@@ -1,4 +1,8 @@
-"""Who drives a run: a record in the store that is renewed while the driver lives and lapses when it dies."""
+"""Who drives a run: a record in the store that is renewed while the driver lives and lapses when it dies.
+
+An execution of a state machine drives its run too. It cannot renew anything: its lease lasts as long as it may, and
+whoever finds it there asks AWS whether it still goes on.
+"""
 
 import os
 import socket
@@ -17,6 +21,8 @@ from skyfan.measure import process_start_ticks
 from skyfan.storage import Bucket
 
 LIFETIME_S = 60.0
+EXECUTION_LIFETIME_S = 86_400.0
+"""How long an execution may last: the state machine's TimeoutSeconds."""
 
 
 class Record(Struct, frozen=True):
@@ -30,16 +36,23 @@ class Record(Struct, frozen=True):
     """Tells the process from a later one of the same number."""
     machine: str
     """Host, boot and process namespace: only there does `pid` mean anything."""
+    execution: str | None = None
+    """ARN of the execution that drives it on AWS; there is then no process."""
 
     @property
     def driver(self) -> str:
-        return f"process {self.pid} on {self.host}"
+        return f"the execution {self.execution}" if self.execution else f"process {self.pid} on {self.host}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process is one of this machine."""
+        return self.machine == _machine() and self.process_start is not None
 
     def lapsed(self) -> bool:
         """Whether its driver is gone: past its time, or a process of this machine that no longer runs."""
         if time.time() > self.until:
             return True
-        return self.machine == _machine() and self.process_start is not None and self._ended()
+        return self.is_here and self._ended()
 
     def _ended(self) -> bool:
         return process_start_ticks(self.pid) != self.process_start
@@ -71,30 +84,9 @@ class Lease:
         ClaimedError
             If another driver is at work.
         """
-        numbers = _generations(self._bucket, self._keys)
-        holder = read_lease(self._bucket, self._keys)
-        if holder is not None and not holder.lapsed():
-            raise ClaimedError(
-                f"{self._name}: {holder.driver} drives this run; expected no other driver: wait for it "
-                "(see 'skyfan status'), or stop it; if it died elsewhere, its lease lapses within "
-                f"{self._lifetime_s:.0f} s"
-            )
-        self._generation = max(numbers, default=0) + 1
-        mine = self._record()
-        # a create whose answer was lost is made twice, and the second time finds our own
-        taken = self._bucket.create(self._key, mine) or self._bucket.get(self._key) == mine
-        if not taken or self._superseded():
-            raise ClaimedError(f"{self._name}: another driver took this run over just now; wait for it")
-        self._bucket.delete([self._keys.lease(number) for number in numbers])
+        self._generation = _acquire(self._bucket, self._keys, self._record())
         self._held = True
         self._thread.start()
-
-    def _superseded(self) -> bool:
-        """Whether others drove this run between our look and our move: our number is then an old one; we give way."""
-        if max(_generations(self._bucket, self._keys), default=0) == self._generation:
-            return False
-        self._bucket.delete([self._key])
-        return True
 
     def check(self) -> None:
         """Raise if the lease is no longer ours.
@@ -146,6 +138,55 @@ class Lease:
         pid = os.getpid()
         self._until = time.time() + self._lifetime_s if until is None else until
         return msgspec.json.encode(Record(self._until, socket.gethostname(), pid, process_start_ticks(pid), _machine()))
+
+
+def _acquire(bucket: Bucket, keys: RunKeys, mine: bytes) -> int:
+    """Create the next lease, with this record; return its number."""
+    name = f"{bucket.name}/{keys.result_path}"
+    numbers = _generations(bucket, keys)
+    holder = read_lease(bucket, keys)
+    if holder is not None and not holder.lapsed():
+        lapses = "" if holder.execution else f"; if it died elsewhere, its lease lapses within {LIFETIME_S:.0f} s"
+        raise ClaimedError(
+            f"{name}: {holder.driver} drives this run; expected no other driver: wait for it (see 'skyfan status'), "
+            f"or stop it: skyfan stop {name}{lapses}"
+        )
+    generation = max(numbers, default=0) + 1
+    # a create whose answer was lost is made twice, and the second time finds our own
+    taken = bucket.create(keys.lease(generation), mine) or bucket.get(keys.lease(generation)) == mine
+    if taken and max(_generations(bucket, keys), default=0) != generation:
+        # others drove this run between our look and our move: our number is then an old one; we give way
+        bucket.delete([keys.lease(generation)])
+        taken = False
+    if not taken:
+        raise ClaimedError(f"{name}: another driver took this run over just now; wait for it")
+    bucket.delete([keys.lease(number) for number in numbers])
+    return generation
+
+
+def take_for(bucket: Bucket, keys: RunKeys, execution: str) -> None:
+    """Make an execution the run's driver; one that is so already stays it.
+
+    Raises
+    ------
+    ClaimedError
+        If another driver is at work.
+    """
+    holder = read_lease(bucket, keys)
+    if holder is None or holder.execution != execution or holder.lapsed():
+        _acquire(bucket, keys, _execution_record(execution, time.time() + EXECUTION_LIFETIME_S))
+
+
+def release_for(bucket: Bucket, keys: RunKeys, execution: str) -> None:
+    """Say that an execution no longer drives the run, if it does."""
+    numbers = _generations(bucket, keys)
+    holder = read_lease(bucket, keys)
+    if holder is not None and holder.execution == execution:
+        bucket.put(keys.lease(max(numbers)), _execution_record(execution, 0.0))
+
+
+def _execution_record(execution: str, until: float) -> bytes:
+    return msgspec.json.encode(Record(until, "", 0, None, "", execution))
 
 
 @contextmanager

@@ -3,7 +3,15 @@
 import json
 from typing import Any
 
+from skyfan.aws import handlers
 from skyfan.storage import Store
+
+EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:skyfan:one"
+
+
+def begin(payload: object, *, execution: str = EXECUTION, **request: object) -> dict[str, Any]:
+    """Call Initialize as the state machine would, for this payload."""
+    return handlers.initialize({"request": {"payload": payload, **request}, "execution": execution}, None)
 
 
 def items(begun: dict[str, Any], store: Store) -> list[dict[str, Any]]:

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from aws.events import items
+from aws.events import begin, items
 from skyfan import stages
 from skyfan.aws import handlers
-from skyfan.aws.execution import AttemptsSpentError
-from skyfan.errors import StoreError
+from skyfan.errors import AttemptsSpentError, StoreError
 from skyfan.keys import RunKeys
 from skyfan.storage import Store
 from skyfan.task import decode_report
@@ -32,7 +31,7 @@ def broken_store(message: str = "the store failed") -> Any:
 
 
 def test_attempts_are_counted_and_end(store: Store, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = handlers.initialize({"payload": asked | {"max_attempts": 2}}, None)
+    begun = begin(asked | {"max_attempts": 2})
     item = items(begun, store)[0]
     with monkeypatch.context() as patch:
         patch.setattr(stages, "infer", broken_store())
@@ -46,7 +45,7 @@ def test_attempts_are_counted_and_end(store: Store, asked: dict[str, Any], monke
 
 
 def test_throttled_starts_are_no_attempts(store: Store, asked: dict[str, Any]) -> None:
-    item = items(handlers.initialize({"payload": asked}, None), store)[0]
+    item = items(begin(asked), store)[0]
     handlers.infer(item | {"retry_count": 4}, None)
     report = decode_report(store.bucket("sky").get(KEYS.report(0)))
     assert report is not None
@@ -59,10 +58,8 @@ def test_failures_of_an_earlier_execution_do_not_count(
     with monkeypatch.context() as patch:
         patch.setattr(stages, "infer", broken_store())
         with pytest.raises(StoreError):
-            handlers.infer(items(handlers.initialize({"payload": asked}, None), store)[0], None)
-    item = items(handlers.initialize({"payload": asked}, None), store)[0] | {
-        "started_at": "2100-01-01T00:00:00.000+00:00"
-    }
+            handlers.infer(items(begin(asked), store)[0], None)
+    item = items(begin(asked), store)[0] | {"started_at": "2100-01-01T00:00:00.000+00:00"}
     handlers.infer(item | {"retry_count": 1}, None)
     report = decode_report(store.bucket("sky").get(KEYS.report(0)))
     assert report is not None
@@ -72,7 +69,7 @@ def test_failures_of_an_earlier_execution_do_not_count(
 def test_a_death_without_a_word_is_written_down_by_the_larger_worker(
     store: Store, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    item = items(handlers.initialize({"payload": asked}, None), store)[0]
+    item = items(begin(asked), store)[0]
     caught = {"Error": "Runtime.ExitError", "Cause": "signal: killed"}
     handlers.infer(item | {"caught": caught}, None)
     bucket = store.bucket("sky")
@@ -90,7 +87,7 @@ def test_memory_that_ran_out_keeps_its_name_for_the_state_machine(
     def greedy(*arguments: Any) -> Any:
         raise MemoryError
 
-    item = items(handlers.initialize({"payload": asked}, None), store)[0]
+    item = items(begin(asked), store)[0]
     with monkeypatch.context() as patch:
         patch.setattr(stages, "predict_task", greedy)
         with pytest.raises(MemoryError):

@@ -6,18 +6,19 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 import skyfan
-from aws.events import items
+from aws.events import EXECUTION, begin, items
 from skyfan.aws import execution, handlers
 from skyfan.aws.execution import most_at_once
 from skyfan.errors import ClaimedError, InputError, PartitionError, PayloadError, SurveyError
 from skyfan.keys import RunKeys
-from skyfan.lease import hold
+from skyfan.lease import EXECUTION_LIFETIME_S, hold, read_lease
 from skyfan.manifest import decode_manifest
 from skyfan.storage import Store
 from skyfan.summary import decode_summary
@@ -27,7 +28,7 @@ KEYS = RunKeys("results/one")
 
 def drive(event: dict[str, Any], store: Store) -> tuple[list[Any], dict[str, Any]]:
     """Do what the state machine does; return what Infer returned, and the verdict."""
-    begun = json.loads(json.dumps(handlers.initialize(event, None)))
+    begun = json.loads(json.dumps(begin(**event)))
     done = [handlers.infer(item, None) for item in items(begun, store)]
     verdict = handlers.summarize({"begun": begun, "map_ended_at": "2100-01-01T00:00:00.000Z"}, None)
     return done, json.loads(json.dumps(verdict))
@@ -62,15 +63,13 @@ def test_a_memory_store_does_as_well(
 
 
 def test_what_initialize_returns_does_not_grow_with_the_tasks(store: Store, asked: dict[str, Any]) -> None:
-    few = len(json.dumps(handlers.initialize({"payload": asked | {"file_limit": 1, "result_path": "results/1"}}, None)))
-    many = len(
-        json.dumps(handlers.initialize({"payload": asked | {"file_limit": 4, "result_path": "results/4"}}, None))
-    )
+    few = len(json.dumps(begin(asked | {"file_limit": 1, "result_path": "results/1"})))
+    many = len(json.dumps(begin(asked | {"file_limit": 4, "result_path": "results/4"})))
     assert few == many < 2000
 
 
 def test_what_initialize_returns_is_the_state_machines_contract(store: Store, asked: dict[str, Any]) -> None:
-    begun = handlers.initialize({"payload": asked | {"max_concurrency": "7", "tolerated_failure_percentage": 50}}, None)
+    begun = begin(asked | {"max_concurrency": "7", "tolerated_failure_percentage": 50})
     assert begun["pending_key"] == "results/one/pending.json"
     assert (begun["bucket"], begun["tasks"], begun["pending"]) == ("sky", 4, 4)
     assert (begun["max_concurrency"], begun["max_attempts"], begun["task_timeout_s"]) == (7, 3, 900)
@@ -80,10 +79,10 @@ def test_what_initialize_returns_is_the_state_machines_contract(store: Store, as
 
 
 def test_a_resume_has_only_what_is_not_done_to_do(store: Store, asked: dict[str, Any]) -> None:
-    begun = handlers.initialize({"payload": asked}, None)
+    begun = begin(asked)
     for item in items(begun, store)[:3]:
         handlers.infer(item, None)
-    again = handlers.initialize({"payload": asked}, None)
+    again = begin(asked)
     assert (again["tasks"], again["pending"]) == (4, 1)
     pending = decode_manifest(store.bucket("sky").get(KEYS.pending) or b"", "pending")
     assert [task.rank for task in pending] == [3]
@@ -91,8 +90,8 @@ def test_a_resume_has_only_what_is_not_done_to_do(store: Store, asked: dict[str,
 
 def test_overwrite_does_everything_again(store: Store, asked: dict[str, Any]) -> None:
     drive({"payload": asked}, store)
-    assert handlers.initialize({"payload": asked}, None)["found_finished"]
-    assert handlers.initialize({"payload": asked, "overwrite": True}, None)["pending"] == 4
+    assert begin(asked)["found_finished"]
+    assert begin(asked, overwrite=True)["pending"] == 4
 
 
 def test_a_summary_of_a_finished_run_is_kept(store: Store, asked: dict[str, Any]) -> None:
@@ -120,19 +119,19 @@ def test_a_lost_summary_of_a_finished_run_is_written_anew(store: Store, asked: d
 )
 def test_an_event_of_another_kind_is_refused(in_folder: Path, event: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        handlers.initialize(event, None)
+        handlers.initialize({"request": event, "execution": EXECUTION}, None)
 
 
 def test_a_payload_is_checked_as_everywhere(in_folder: Path, asked: dict[str, Any]) -> None:
     with pytest.raises(PayloadError, match="did you mean 'data_prefix'"):
-        handlers.initialize({"payload": asked | {"data_prefx": "x"}}, None)
+        begin(asked | {"data_prefx": "x"})
     with pytest.raises(SurveyError, match="no partition below sky/empty/"):
-        handlers.initialize({"payload": asked | {"data_prefix": "empty"}}, None)
+        begin(asked | {"data_prefix": "empty"})
 
 
 def test_more_attempts_than_the_state_machine_makes_are_refused(in_folder: Path, asked: dict[str, Any]) -> None:
     with pytest.raises(PayloadError, match="max_attempts is 4; expected at most 3 on AWS"):
-        handlers.initialize({"payload": asked | {"max_attempts": 4}}, None)
+        begin(asked | {"max_attempts": 4})
 
 
 def test_a_task_too_large_for_a_state_is_refused_before_the_path_is_claimed(
@@ -140,7 +139,7 @@ def test_a_task_too_large_for_a_state_is_refused_before_the_path_is_claimed(
 ) -> None:
     monkeypatch.setattr(execution, "MAX_ITEM_BYTES", 300)
     with pytest.raises(PayloadError, match="task 0 with its 4 partitions takes"):
-        handlers.initialize({"payload": asked | {"world_size": 1}}, None)
+        begin(asked | {"world_size": 1})
     assert store.bucket("sky").get(KEYS.payload) is None
 
 
@@ -149,21 +148,56 @@ def test_a_path_with_a_driver_elsewhere_is_refused(store: Store, asked: dict[str
         hold(store.bucket("sky"), KEYS),
         pytest.raises(ClaimedError, match="drives this run; expected no other driver"),
     ):
-        handlers.initialize({"payload": asked}, None)
+        begin(asked)
+
+
+def test_an_execution_drives_its_run_until_it_is_summed_up(store: Store, asked: dict[str, Any]) -> None:
+    begun = begin(asked)
+    bucket = store.bucket("sky")
+    holder = read_lease(bucket, KEYS)
+    assert holder is not None
+    assert (holder.execution, holder.lapsed()) == (EXECUTION, False)
+    with pytest.raises(ClaimedError, match=f"the execution {EXECUTION} drives this run"):
+        begin(asked, execution="arn:another")
+    with pytest.raises(ClaimedError, match="skyfan stop sky/results/one"):
+        skyfan.run(asked, store=store.url, workers=1)
+    assert begin(asked)["pending"] == 4, "an Initialize that is tried again is the same driver"
+    handlers.summarize({"begun": begun, "map_ended_at": "2100-01-01T00:00:00.000Z"}, None)
+    assert read_lease(bucket, KEYS).lapsed()
+    assert begin(asked, execution="arn:another")["pending"] == 4
+
+
+def test_an_execution_that_cannot_begin_leaves_the_path_to_others(store: Store, asked: dict[str, Any]) -> None:
+    drive({"payload": asked}, store)
+    with pytest.raises(ClaimedError, match="belongs to another payload"):
+        begin(asked | {"batch_size": 7}, execution="arn:another")
+    assert begin(asked, execution="arn:a-third", overwrite=True)["pending"] == 4
+
+
+def test_the_lease_lasts_as_long_as_an_execution_may(definition: str) -> None:
+    assert json.loads(definition)["TimeoutSeconds"] == EXECUTION_LIFETIME_S
+
+
+def test_every_invocation_says_which_run_it_is_of(
+    store: Store, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = begin(asked)
+    handlers.infer(items(begun, store)[0], SimpleNamespace(aws_request_id="one-two"))
+    assert "skyfan run sky/results/one RequestId: one-two\n" in capsys.readouterr().out
 
 
 def test_concurrency_is_the_stacks_at_most(
     in_folder: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert handlers.initialize({"payload": asked}, None)["max_concurrency"] == execution.DEFAULT_CONCURRENCY
+    assert begin(asked)["max_concurrency"] == execution.DEFAULT_CONCURRENCY
     monkeypatch.setenv("SKYFAN_MAX_CONCURRENCY", "5")
-    begun = handlers.initialize({"payload": asked | {"max_concurrency": 50}}, None)
+    begun = begin(asked | {"max_concurrency": 50})
     assert begun["max_concurrency"] == 5
     assert any("max_concurrency is 50, but this stack starts 5" in warning for warning in begun["warnings"])
 
 
 def test_a_bad_partition_keeps_its_name(store: Store, asked: dict[str, Any]) -> None:
-    item = items(handlers.initialize({"payload": asked}, None), store)[1]
+    item = items(begin(asked), store)[1]
     store.bucket("sky").put("25MB/2.safetensors", b"no partition")
     with pytest.raises(PartitionError):
         handlers.infer(item, None)
@@ -173,7 +207,7 @@ def test_a_bad_partition_keeps_its_name(store: Store, asked: dict[str, Any]) -> 
 def test_the_verdict_on_a_run_with_a_failed_task(
     store: Store, asked: dict[str, Any], tolerated: int, status: str
 ) -> None:
-    begun = handlers.initialize({"payload": asked | {"tolerated_failure_count": tolerated}}, None)
+    begun = begin(asked | {"tolerated_failure_count": tolerated})
     for item in items(begun, store)[1:]:
         handlers.infer(item, None)
     verdict = handlers.summarize({"begun": begun, "map_ended_at": begun["planned_at"]}, None)
@@ -182,7 +216,7 @@ def test_the_verdict_on_a_run_with_a_failed_task(
 
 
 def test_a_map_that_could_not_run_is_a_failed_run(store: Store, asked: dict[str, Any]) -> None:
-    begun = handlers.initialize({"payload": asked | {"tolerated_failure_count": 4}}, None)
+    begun = begin(asked | {"tolerated_failure_count": 4})
     begun["map_error"] = {"Error": "States.ItemReaderFailed", "Cause": "no access"}
     verdict = handlers.summarize({"begun": begun, "map_ended_at": begun["planned_at"]}, None)
     assert verdict["status"] == "failed"
@@ -246,4 +280,4 @@ def test_the_credentials_of_a_lambda_are_used(monkeypatch: pytest.MonkeyPatch, f
 
 
 def test_results_are_json(in_folder: Path, asked: dict[str, Any]) -> None:
-    assert msgspec.json.decode(msgspec.json.encode(handlers.initialize({"payload": asked}, None)))
+    assert msgspec.json.decode(msgspec.json.encode(begin(asked)))

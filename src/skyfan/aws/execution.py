@@ -5,17 +5,18 @@ One report is held at a time, and nothing that grows with the number of tasks is
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import msgspec
 
 from skyfan import stages
-from skyfan.aws.messages import Begun, Ended, Inferred, Item, Request, Verdict
+from skyfan.aws.messages import Begun, Ended, Inferred, Item, Start, Verdict
 from skyfan.claim import read_claim
-from skyfan.errors import ClaimedError, PayloadError, SkyfanError, StoreError
+from skyfan.errors import AttemptsSpentError, PayloadError, SkyfanError, StoreError
 from skyfan.keys import RunKeys
-from skyfan.lease import read_lease
+from skyfan.lease import release_for, take_for
 from skyfan.manifest import decode_manifest, encode_manifest
 from skyfan.mapping import Policy
 from skyfan.measure import utc_now
@@ -35,11 +36,7 @@ MAX_ITEM_BYTES = 200_000
 MAX_MESSAGE = 1000
 
 
-class AttemptsSpentError(SkyfanError):
-    """A task failed in a way that may pass, for the last time that its payload asks for."""
-
-
-def begin(request: Request, store: Store) -> Begun:
+def begin(start: Start, store: Store) -> Begun:
     """Plan a run, and store what of it is to be done.
 
     Raises
@@ -50,15 +47,17 @@ def begin(request: Request, store: Store) -> Begun:
         As `skyfan.stages.initialize`.
     """
     started_at = utc_now()
+    request = start.request
     payload, warnings = parse_payload(request.payload, source="of the execution")
     _check_limits(payload)
     bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
-    _check_lease(payload, bucket, keys)
     _check_sizes(stages.preview(payload, store, overwrite=request.overwrite).pending)
-    plan = stages.initialize(payload, store, overwrite=request.overwrite)
-    bucket.put(keys.pending, encode_manifest(plan.pending))
+    with _driving(bucket, keys, start.execution):
+        plan = stages.initialize(payload, store, overwrite=request.overwrite)
+        bucket.put(keys.pending, encode_manifest(plan.pending))
     concurrency, capped = _concurrency(payload)
     return Begun(
+        execution=start.execution,
         payload=payload.to_mapping(),
         bucket=payload.bucket,
         pending_key=keys.pending,
@@ -109,6 +108,13 @@ def end(ended: Ended, store: Store) -> Verdict:
     begun = ended.begun
     payload, _ = parse_payload(begun.payload, source="of the execution")
     bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
+    verdict = _sum_up(ended, payload, store)
+    release_for(bucket, keys, begun.execution)
+    return verdict
+
+
+def _sum_up(ended: Ended, payload: Payload, store: Store) -> Verdict:
+    begun, bucket, keys = ended.begun, store.bucket(payload.bucket), RunKeys(payload.result_path)
     earlier = decode_summary(bucket.get(keys.summary)) if begun.found_finished else None
     if earlier is not None and earlier.complete and read_claim(bucket, keys):
         return _verdict(begun, earlier)  # nothing was done, so that what was measured then stands
@@ -125,13 +131,16 @@ def _check_limits(payload: Payload) -> None:
         )
 
 
-def _check_lease(payload: Payload, bucket: Bucket, keys: RunKeys) -> None:
-    """Refuse a path that a driver elsewhere is at work on."""
-    holder = read_lease(bucket, keys)
-    if holder is not None and not holder.lapsed():
-        raise ClaimedError(
-            f"{payload.run_id}: {holder.driver} drives this run; expected no other driver: wait for it, or stop it"
-        )
+@contextmanager
+def _driving(bucket: Bucket, keys: RunKeys, execution: str) -> Iterator[None]:
+    """Make the execution the run's driver, to its end; if it does not even begin, it is none."""
+    take_for(bucket, keys, execution)
+    try:
+        yield
+    except BaseException:
+        with suppress(StoreError):  # a driver that finds it asks whether the execution goes on
+            release_for(bucket, keys, execution)
+        raise
 
 
 def _check_sizes(tasks: Sequence[Task]) -> None:

@@ -5,29 +5,40 @@ from functools import cache
 from typing import Any
 
 from skyfan.aws import execution
-from skyfan.aws.messages import Ended, Item, Request, parse, to_json
+from skyfan.aws.messages import Ended, Item, Start, parse, to_json
 from skyfan.storage import STORE_VARIABLE, Store
 
 DEFAULT_STORE = "s3://"
 """Buckets as they are called on S3; credentials and region come with the Lambda environment."""
+RUN_LINE = "skyfan run "
+"""How a line of the log begins that says which run an invocation is of."""
 
 
-def initialize(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001  Lambda passes it
+def initialize(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Plan a run; see `skyfan.aws.execution.begin`."""
-    request = parse(event, Request)
-    return to_json(execution.begin(request, _store()))
+    start = parse(event, Start)
+    begun = execution.begin(start, _store())
+    _say(f"{begun.bucket}/{begun.payload['result_path']}", context)
+    return to_json(begun)
 
 
-def infer(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
+def infer(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Do one task; see `skyfan.aws.execution.infer_item`."""
     item = parse(event, Item)
+    _say(f"{item.task.bucket}/{item.task.result_path}", context)
     return to_json(execution.infer_item(item, _store()))
 
 
-def summarize(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
+def summarize(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Sum a run up; see `skyfan.aws.execution.end`."""
     ended = parse(event, Ended)
+    _say(f"{ended.begun.bucket}/{ended.begun.payload['result_path']}", context)
     return to_json(execution.end(ended, _store()))
+
+
+def _say(run: str, context: object) -> None:
+    """Write to the log which run an invocation is of: a bill needs it, since Lambda's own lines do not tell."""
+    print(f"{RUN_LINE}{run} RequestId: {getattr(context, 'aws_request_id', '')}", flush=True)  # noqa: T201
 
 
 @cache

@@ -10,16 +10,26 @@ from skyfan.task import Task
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """What an execution is started with."""
+    """The input of an execution: what a user starts it with."""
 
     payload: dict[str, Any]
     overwrite: bool = False
     """Delete first what an earlier run stored at the result path."""
 
 
+class Start(Struct, frozen=True):
+    """What Initialize is started with."""
+
+    request: Request
+    execution: str
+    """Its ARN."""
+
+
 class Begun(Struct, frozen=True, kw_only=True):
     """What Initialize returns, and what the state machine knows of the run from then on."""
 
+    execution: str
+    """Its ARN: by that it holds the run's lease."""
     payload: dict[str, Any]
     """Normalised."""
     bucket: str
@@ -86,7 +96,7 @@ class Verdict(Struct, frozen=True):
     """What is missing, and what to do."""
 
 
-Parsed = TypeVar("Parsed", Request, Item, Ended)
+Parsed = TypeVar("Parsed", Start, Item, Ended)
 
 
 def parse(event: object, kind: type[Parsed]) -> Parsed:
@@ -100,7 +110,8 @@ def parse(event: object, kind: type[Parsed]) -> Parsed:
     try:
         return msgspec.convert(event, kind)
     except msgspec.ValidationError as error:
-        fields = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+        users = Request if kind is Start else kind  # what a user wrote of it, if anything
+        fields = ", ".join(field.encode_name for field in msgspec.structs.fields(users))
         raise InputError(
             f"event: {error}; expected a JSON object with {fields}, as skyfan's state machine gives it"
         ) from error
