@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,8 @@ REQUEST_TIMEOUT = timedelta(minutes=15)  # for the whole body: a large partition
 READERS = 16  # requests in flight when many small objects are read
 READ_AHEAD = 256  # of them, that wait to be looked at
 
+Credentials = Callable[[], Any]
+"""Gives what obstore calls an `S3Credential`."""
 Create = Literal["nothing", "on paper", "bucket", "store"]
 
 _MEMORY: dict[tuple[str, str], MemoryStore] = {}
@@ -55,9 +58,12 @@ class Store:
     url : str
         A folder, `s3://` (with the usual AWS_* variables, AWS_ENDPOINT_URL for another server than Amazon's),
         the address of an S3-compatible server (`http://127.0.0.1:9000`), or `memory://NAME`.
+    credentials : callable, optional
+        Gives those of a server, as obstore wants them; by default those of the AWS_* variables, else what boto3 finds
+        if it is installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, credentials: Credentials | None = None) -> None:
         scheme = url.partition("://")[0].lower() if "://" in url else ""
         if scheme not in {"", "file", "s3", "http", "https", "memory"}:
             raise InputError(
@@ -69,6 +75,7 @@ class Store:
             )
         self.url = url if scheme else str(Path(url).expanduser().absolute())
         self._scheme = scheme or "file"
+        self._credentials = credentials
         self._opened: dict[str, Bucket] = {}
 
     @property
@@ -106,7 +113,7 @@ class Store:
             return Bucket(name, f"{self.url}/{name}", _MEMORY.setdefault((self.url, name), MemoryStore()), None)
         if name not in self._opened:  # a client keeps its connections: a new one for every task would not
             endpoint = None if self._scheme == "s3" else self.url
-            self._opened[name] = Bucket(name, f"s3://{name}", _s3(name, endpoint), None)
+            self._opened[name] = Bucket(name, f"s3://{name}", _s3(name, endpoint, self._credentials), None)
         return self._opened[name]
 
     def _folder(self, name: str, create: Create) -> "Bucket":
@@ -127,7 +134,7 @@ class Store:
             return Bucket(name, str(folder), LocalStore(folder), folder)
 
 
-def _s3(bucket: str, endpoint: str | None) -> S3Store:
+def _s3(bucket: str, endpoint: str | None, credentials: Credentials | None) -> S3Store:
     if not _S3_BUCKET.fullmatch(bucket):
         raise InputError(
             f"bucket {bucket!r}: no server has a bucket of that name; expected 2 to 63 letters, digits, '.', '_' or '-'"
@@ -138,16 +145,32 @@ def _s3(bucket: str, endpoint: str | None) -> S3Store:
         _check_endpoint(endpoint)
         options |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
         options["client_options"]["allow_http"] = endpoint.startswith("http://")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    credentials = credentials or _found_by_boto3()
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = getattr(credentials, "config", {}).get("region") or region or "us-east-1"
     try:
         return S3Store(
             bucket,
             region=region,
+            credential_provider=credentials,
             retry_config={"max_retries": 5, "retry_timeout": REQUEST_TIMEOUT},
             **options,
         )
     except (BaseError, ValueError) as error:
         raise InputError(f"store: s3://{bucket} cannot be opened: {first_line(error)}") from error
+
+
+def _found_by_boto3() -> Credentials | None:
+    """Return the credentials of a profile or a login, which the storage library does not know by itself."""
+    if {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"} & os.environ.keys() or find_spec("boto3") is None:
+        return None  # as in a worker, which has no boto3
+    from botocore.exceptions import BotoCoreError
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    try:
+        return Boto3CredentialProvider()
+    except (BotoCoreError, ValueError):  # there are none, or no such profile
+        return None
 
 
 def _check_endpoint(endpoint: str) -> None:
