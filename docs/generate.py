@@ -254,14 +254,23 @@ def cli_page() -> str:
         "",
     ]
     for name in names:
-        command = cli.get_command(root, name)
-        if command is None:
-            raise SystemExit(f"generate.py: the command {name!r} is listed but cannot be loaded")
-        context = click.Context(command, info_name=name, parent=root)
-        usage = command.get_usage(context).removeprefix("Usage: ")
-        lines += [f"## skyfan {name}", "", "```text", re.sub(r"\s+", " ", usage), "```", ""]
-        lines += [*_description(command.help or ""), *_options(command, context)]
+        lines += _command(cli, root, name)
     return "\n".join(lines)
+
+
+def _command(group: click.Group, parent: click.Context, name: str) -> list[str]:
+    """Return the section of one command, and those of its own commands if it is a group."""
+    command = group.get_command(parent, name)
+    if command is None:
+        raise SystemExit(f"generate.py: the command {name!r} is listed but cannot be loaded")
+    context = click.Context(command, info_name=name, parent=parent)
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    lines = [f"## {context.command_path}", "", "```text", re.sub(r"\s+", " ", usage), "```", ""]
+    lines += [*_description(command.help or ""), *_options(command, context)]
+    if isinstance(command, click.Group):
+        for below in command.list_commands(context):
+            lines += _command(command, context, below)
+    return lines
 
 
 def _description(text: str) -> list[str]:
@@ -492,7 +501,7 @@ TREE: dict[str, list[str]] = {
     "what it costs": ["cost.py", "estimate.py", "prices/"],
     "what a task does": ["inference.py", "predictor.py", "screening.py", "staging.py", "measure.py", "models/"],
     "where things lie": ["keys.py", "storage.py", "store_errors.py", "blob.py", "formats/"],
-    "whose a run is, and where it stands": ["claim.py", "lease.py", "standing.py", "verification.py"],
+    "whose a run is, and where it stands": ["claim.py", "lease.py", "standing.py", "stopping.py", "verification.py"],
     "surveys and models": ["survey.py", "ingest/", "photoz/"],
     "for people and programs": [
         "api.py",

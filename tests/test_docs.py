@@ -50,11 +50,20 @@ def shown_commands() -> list[Any]:
 
 
 def commands() -> list[str]:
-    return cli.list_commands(click.Context(cli))
+    """Every command, those of groups too, as in 'aws deploy'."""
+    found = []
+    for name in cli.list_commands(click.Context(cli)):
+        group = command(name)
+        below = group.list_commands(click.Context(group)) if isinstance(group, click.Group) else []
+        found += [name, *(f"{name} {each}" for each in below)]
+    return found
 
 
 def command(name: str) -> click.Command:
-    found = cli.get_command(click.Context(cli), name)
+    found: click.Command | None = cli
+    for part in name.split():
+        assert isinstance(found, click.Group)
+        found = found.get_command(click.Context(found), part)
     assert found is not None, f"skyfan has no command {name!r}"
     return found
 
@@ -208,6 +217,8 @@ def test_every_command_shown_is_one(line: str) -> None:
     if arguments in (["--help"], ["--version"]):
         return
     name, *rest = arguments
+    if isinstance(command(name), click.Group) and rest and not rest[0].startswith("-"):
+        name, *rest = f"{name} {rest[0]}", *rest[1:]
     if "--help" not in rest:
         command(name).make_context(name, rest)
 

@@ -17,6 +17,7 @@ import pytest
 
 import skyfan
 from aws import probe
+from aws.events import EXECUTION
 from aws.runtime_api import Answer, RuntimeApi, running
 from factories import BANDS, make_rows, write_partition
 from skyfan import models
@@ -174,7 +175,7 @@ def function(tree: Path, runtime: Path, python: Path, root: Path) -> Function:
 def execute(function: Function, asked: dict[str, Any], root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Do what the state machine does; return Summarize's answer, and those of the probe to every task."""
     with function("skyfan.aws.handlers.initialize") as api:
-        begun = said(api.invoke({"payload": asked}))
+        begun = said(api.invoke({"request": {"payload": asked}, "execution": EXECUTION}))
     tasks = json.loads((root / begun["bucket"] / begun["pending_key"]).read_text())
     told = {"started_at": begun["started_at"], "max_attempts": begun["max_attempts"], "retry_count": 0}
     with function("probe.infer") as api:

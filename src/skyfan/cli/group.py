@@ -21,11 +21,13 @@ COMMANDS = {
     "partition": "skyfan.cli.surveys",
     "run": "skyfan.cli.runs",
     "status": "skyfan.cli.runs",
+    "stop": "skyfan.cli.runs",
     "verify": "skyfan.cli.runs",
     "catalog": "skyfan.cli.catalogs",
     "evaluate": "skyfan.cli.evaluations",
     "train": "skyfan.cli.models",
     "export": "skyfan.cli.models",
+    "aws": "skyfan.cli.clouds",
 }
 """Command -> the module that has it, in the order of a user's day."""
 
