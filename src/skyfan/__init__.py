@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from skyfan.api import open_run, plan, run
+    from skyfan.api import open_run, plan, run, stop
     from skyfan.making import export, partition, simulate, train
     from skyfan.payload import Payload
     from skyfan.runs import Run
@@ -27,10 +27,23 @@ _PUBLIC = {
     "plan": "skyfan.api",
     "run": "skyfan.api",
     "simulate": "skyfan.making",
+    "stop": "skyfan.api",
     "train": "skyfan.making",
 }
 
-__all__ = ["Payload", "Run", "__version__", "export", "open_run", "partition", "plan", "run", "simulate", "train"]
+__all__ = [
+    "Payload",
+    "Run",
+    "__version__",
+    "export",
+    "open_run",
+    "partition",
+    "plan",
+    "run",
+    "simulate",
+    "stop",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,17 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skyfan import pipeline, stages
 from skyfan.blob import is_file
-from skyfan.engines.choosing import choose_engine
-from skyfan.keys import check_bucket, check_key
+from skyfan.engines.choosing import AWS, choose_engine
+from skyfan.errors import InputError
+from skyfan.keys import RunKeys, check_bucket, check_key
 from skyfan.payload import Payload, load_payload, parse_payload
 from skyfan.runs import Run
 from skyfan.stages import Plan
+from skyfan.stopping import stop_run
 from skyfan.storage import open_store
 from skyfan.watching import Watcher, unwatched
+
+if TYPE_CHECKING:
+    from skyfan.aws.session import Cloud
+
+S3 = "s3://"
 
 PayloadLike = Payload | Mapping[str, Any] | str | Path
 """A payload, its keys as a mapping, or the path of its file."""
@@ -26,6 +33,11 @@ def run(
     workers: int | None = None,
     watch: Watcher = unwatched,
     overwrite: bool = False,
+    stack: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    max_cost: float | None = None,
+    detach: bool = False,
     **overrides: Any,
 ) -> Run:
     """Run a model over every partition that a payload names, or go on where an earlier run of it ended.
@@ -37,13 +49,20 @@ def run(
     store : str or Path, optional
         Root of the buckets; default `SKYFAN_STORE`, then `./skyfan-data`.
     engine : str
-        Where the tasks run: `local`.
+        Where the tasks run: `local`, or `aws`, on a stack that 'skyfan aws deploy' made; the store is then S3.
     workers : int, optional
         Worker processes, each of one inference thread; default one a core.
     watch : callable, optional
         Is told of every event, see `skyfan.watching`.
     overwrite : bool
         Delete first what another run stored at the result path.
+    stack, region, profile : str, optional
+        On AWS: the stack, by default `SKYFAN_STACK`, then `skyfan`; its region and the credentials, by default what
+        boto3 finds.
+    max_cost : float, optional
+        On AWS, USD: refuse to start what may cost more, and stop what has.
+    detach : bool
+        On AWS: return as soon as the run is started. It goes on by itself; the same call again watches it.
     **overrides
         Payload keys that replace the payload's own, such as `model` or `file_limit`.
 
@@ -58,6 +77,16 @@ def run(
         See `skyfan.errors`.
     """
     checked, warnings = _payload(payload, overrides)
+    if engine == AWS:
+        from skyfan.aws import driver
+        from skyfan.aws.session import resolve_stack
+
+        _check_for_aws(store, workers)
+        cloud, name = _cloud(region, profile), resolve_stack(stack)
+        options: dict[str, Any] = {"overwrite": overwrite, "max_cost": max_cost, "detach": detach}
+        driver.drive(checked, cloud, name, watch, warnings=warnings, **options)
+        return Run(cloud.store(), checked.bucket, checked.result_path)
+    _check_for_others(engine, stack=stack, region=region, profile=profile, max_cost=max_cost, detach=detach or None)
     opened = open_store(store)
     starter = choose_engine(engine, checked, workers, opened)
     pipeline.drive(checked, opened, starter, watch, warnings=warnings, overwrite=overwrite)
@@ -104,6 +133,76 @@ def open_run(name: PayloadLike, *, store: str | Path | None = None) -> Run:
     found = Run(opened, bucket, result_path)
     _ = found.payload  # raises if there is none
     return found
+
+
+def stop(
+    name: PayloadLike,
+    *,
+    store: str | Path | None = None,
+    stack: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+) -> str:
+    """Stop a run that is under way, here or on AWS; running its payload again goes on.
+
+    Parameters
+    ----------
+    name : Payload, mapping, str or Path
+        As for `open_run`.
+    store : str or Path, optional
+        As for `run`; S3 if something of AWS is named.
+    stack : str, optional
+        Stack on which it was started; needed only in the seconds in which nothing in the store says so yet.
+    region, profile : str, optional
+        As for `run`.
+
+    Returns
+    -------
+    str
+        What was done. That nobody drives the run is no error.
+
+    Raises
+    ------
+    InputError
+        If a process of another machine drives it.
+    SkyfanError
+        If it does not stop.
+    """
+    bucket_name, result_path = _run_name(name)
+    keys, run_name = RunKeys(result_path), f"{bucket_name}/{result_path}"
+    on_aws = store is None and any(value is not None for value in (stack, region, profile))
+    bucket = (_cloud(region, profile).store() if on_aws else open_store(store)).bucket(bucket_name)
+    if stack is not None:
+        from skyfan.aws import machine
+        from skyfan.aws.stack import describe_stack
+
+        cloud = _cloud(region, profile)
+        arn = describe_stack(cloud, stack).state_machine_arn
+        execution = machine.find_execution(cloud, arn, run_name, bucket, keys)
+        if execution is not None and machine.stop(cloud, execution, bucket, keys):
+            return f"{run_name}: the execution {execution} stopped; running the same payload again goes on"
+    return stop_run(run_name, bucket, keys, lambda found: _cloud(found, profile))
+
+
+def _cloud(region: str | None, profile: str | None) -> "Cloud":
+    from skyfan.aws.session import Cloud
+
+    return Cloud(region, profile)
+
+
+def _check_for_aws(store: str | Path | None, workers: int | None) -> None:
+    if store is not None and str(store).rstrip("/") != S3.rstrip("/"):
+        raise InputError(f"store: got {store} with the engine 'aws'; expected {S3}, or none: its buckets lie on S3")
+    if workers is not None:
+        raise InputError(f"workers: got {workers} with the engine 'aws'; expected none: limit it with max_concurrency")
+
+
+def _check_for_others(engine: str, **given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{name}: got {value!r} with the engine {engine!r}; expected it with the engine 'aws' only"
+            )
 
 
 def _run_name(name: PayloadLike) -> tuple[str, str]:

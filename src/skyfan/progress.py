@@ -9,10 +9,26 @@ from typing import Any, TextIO
 
 import msgspec
 
-from skyfan.watching import Ended, Planned, RunEvent, TaskDone, TaskGivenUp, TaskRetried, Ticked, Watcher, unwatched
+from skyfan.watching import (
+    Billed,
+    Ended,
+    Planned,
+    Priced,
+    RunEvent,
+    Started,
+    TaskDone,
+    TaskGivenUp,
+    TaskRetried,
+    Ticked,
+    Waiting,
+    Watcher,
+    unwatched,
+)
 from skyfan.wording import counted, duration
 
 LINE_EVERY_S = 10.0
+
+_STYLES: dict[type, str] = {TaskGivenUp: "red", Priced: "dim", Started: "dim", Billed: "dim"}
 
 
 class Tally:
@@ -84,18 +100,43 @@ class Tally:
 
 def _notices(event: RunEvent) -> list[str]:
     """Return what is worth lines of its own."""
+    notices: list[str] = []
     match event:
+        case Priced():
+            notices = _price(event)
+        case Started():
+            notices = [f"{'watching' if event.attached else 'started'} the execution {event.execution}"]
         case Planned():
-            return [f"warning: {warning}" for warning in event.warnings]
+            notices = [f"warning: {warning}" for warning in event.warnings]
         case TaskRetried():
             failed = f"task {event.rank}: attempt {event.attempt} failed"
-            return [f"{failed}, next in {event.delay_s:.0f} s: {event.error.message}"]
+            notices = [f"{failed}, next in {event.delay_s:.0f} s: {event.error.message}"]
         case TaskGivenUp():
-            return [f"task {event.rank}: failed after {counted(event.attempts, 'attempt')}: {event.error.message}"]
+            failed = f"task {event.rank}: failed after {counted(event.attempts, 'attempt')}"
+            notices = [f"{failed}: {event.error.message}"]
+        case Waiting():
+            notices = [event.reason]
         case Ended() if event.found_finished:
             finished = f"{event.summary.run}: complete since {event.summary.ended_at}, nothing was done"
-            return [f"warning: {warning}" for warning in event.warnings] + [finished]
-    return []
+            notices = [*(f"warning: {warning}" for warning in event.warnings), finished]
+        case Billed():
+            least = "" if event.is_whole else "at least "
+            notices = [f"{event.run}: cost {least}{event.cost.total_usd:.4f} USD"]
+    return notices
+
+
+def _price(event: Priced) -> list[str]:
+    estimate = event.estimate
+    low, high = estimate.low.total_usd, estimate.high.total_usd
+    return [
+        f"{event.run}: will cost about {estimate.typical.total_usd:.4f} USD, {low:.4f} to {high:.4f}",
+        *(
+            f"  {line.what}: {line.quantity:,.2f} {line.unit}, {line.usd:.6f} USD"
+            for line in estimate.typical.lines
+            if line.usd
+        ),
+        *(f"  {text}" for text in event.basis),
+    ]
 
 
 @contextmanager
@@ -148,7 +189,7 @@ class PlainLines:
             self._say(notice)
         if isinstance(event, Ended) and event.found_finished:
             return
-        if isinstance(event, Planned | Ended) or time.monotonic() >= self._next:
+        if isinstance(event, Planned | Ended) or (self._tally.tasks and time.monotonic() >= self._next):
             self._next = time.monotonic() + LINE_EVERY_S
             self._say(self._tally.text())
 
@@ -179,7 +220,7 @@ def live() -> Iterator[Watcher]:
         def watch(event: RunEvent) -> None:
             tally.add(event)
             for notice in _notices(event):
-                style = "red" if isinstance(event, TaskGivenUp) else "yellow"
+                style = _STYLES.get(type(event), "yellow")
                 console.print(notice, style=style, markup=False, highlight=False)
             bar.update(task, total=tally.tasks or None, completed=tally.tasks_done, line=tally.text())
 

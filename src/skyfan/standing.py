@@ -1,12 +1,13 @@
-"""Where a run stands, from the store alone: for whoever looks from elsewhere, or comes back later."""
+"""Where a run stands, from the store: for whoever looks from elsewhere, or comes back later."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
 
+from skyfan.errors import SkyfanError
 from skyfan.keys import RunKeys
 from skyfan.lease import read_lease
 from skyfan.payload import Payload
@@ -14,6 +15,9 @@ from skyfan.reports import collect, problems_of
 from skyfan.storage import Bucket
 from skyfan.summary import decode_summary
 from skyfan.task import Task
+
+if TYPE_CHECKING:
+    from skyfan.aws.session import Cloud
 
 State = Literal["running", "complete", "incomplete", "interrupted"]
 
@@ -29,7 +33,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     """running: a driver holds its lease. complete: its summary and its reports say so. incomplete: it ended, but not
     with all tasks done. interrupted: its driver is gone; running the payload again goes on."""
     driver: str | None
-    """The process that drives it now."""
+    """The process, or the ARN of the execution on AWS, that drives it now."""
     tasks: int
     tasks_ok: int
     tasks_failed: int
@@ -38,6 +42,11 @@ class Standing(Struct, frozen=True, kw_only=True):
     """Rows that the run must return, None if no index tells."""
     rows_done: int
     problems: list[str]
+
+    @property
+    def execution(self) -> str | None:
+        """ARN of the execution on AWS that drives it, if one does."""
+        return self.driver if self.driver is not None and self.driver.startswith("arn:") else None
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -63,7 +72,7 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
     return Standing(
         run=payload.run_id,
         state=state,
-        driver=lease.driver if alive and lease is not None else None,
+        driver=(lease.execution or lease.driver) if alive and lease is not None else None,
         tasks=len(tasks),
         tasks_ok=len(found.done),
         tasks_failed=len(found.failed),
@@ -71,3 +80,28 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
         rows_done=found.rows,
         problems=[*([] if alive else problems_of(tasks, found)), *said],
     )
+
+
+def checked_with_aws(standing: Standing, open_cloud: "Callable[[str], Cloud]") -> Standing:
+    """Hold a standing against what AWS says of its execution: one that was ended from outside still has the lease.
+
+    Parameters
+    ----------
+    standing : Standing
+    open_cloud : callable
+        Opens AWS in a region; not called unless an execution drives the run.
+    """
+    from skyfan.aws.machine import RUNNING, describe
+
+    if standing.execution is None:
+        return standing
+    try:
+        found = describe(open_cloud(standing.execution.split(":")[3]), standing.execution)
+    except SkyfanError as error:
+        problem = f"it is not known whether the execution goes on: {error}"
+        return msgspec.structs.replace(standing, problems=[problem, *standing.problems])
+    status = "GONE" if found is None else found["status"]
+    if status == RUNNING:
+        return standing
+    problem = f"the execution {standing.execution} has ended ({status}); run the payload again to go on"
+    return msgspec.structs.replace(standing, state="interrupted", driver=None, problems=[problem, *standing.problems])

@@ -13,6 +13,7 @@ from skyfan.standing import Standing
 from skyfan.summary import Summary
 from skyfan.tally import Spread
 from skyfan.verification import Verification
+from skyfan.watching import Billed
 from skyfan.wording import counted, size
 
 PIPED_WIDTH = 400  # where nobody's terminal ends, lines are not to be broken
@@ -142,6 +143,23 @@ def standing_rows(standing: Standing) -> Rows:
         *[("problem", text) for text in standing.problems],
     ]
     return [row for row in rows if row[1]]
+
+
+def bill_rows(bill: Billed) -> Rows:
+    """Return what a run did cost, line by line."""
+    least = "" if bill.is_whole else "at least "
+    return [
+        *[
+            (line.what, f"{line.usd:.6f} USD for {line.quantity:,.2f} {line.unit}")
+            for line in bill.cost.lines
+            if line.usd
+        ],
+        (
+            "total",
+            f"{least}{bill.cost.total_usd:.6f} USD, by prices of {bill.cost.region} of {bill.cost.prices_read_in}",
+        ),
+        *[("note", text) for text in bill.notes],
+    ]
 
 
 def verification_rows(verification: Verification) -> Rows:

@@ -1,8 +1,11 @@
 """What a run tells whoever watches it; showing it is another module's work."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
+from skyfan.cost import Cost
+from skyfan.estimate import Estimate
+from skyfan.stages import Plan
 from skyfan.summary import Summary
 from skyfan.task import Report, TaskError
 
@@ -20,6 +23,47 @@ class Planned:
     bytes: int
     workers: int
     warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plan: Plan, workers: int) -> Self:
+        return cls(
+            run=plan.payload.run_id,
+            tasks=len(plan.tasks),
+            tasks_done=len(plan.done),
+            rows=plan.rows,
+            rows_done=sum(plan.done.values()),
+            bytes=plan.size_bytes,
+            workers=workers,
+            warnings=tuple(plan.warnings),
+        )
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What the run will cost; nothing is started yet."""
+
+    run: str
+    estimate: Estimate
+    basis: tuple[str, ...]
+    """Whose speed and prices it is reckoned with, and how sure that is."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run goes on by itself from now on, on AWS."""
+
+    run: str
+    execution: str
+    """Its ARN."""
+    attached: bool
+    """It was under way before; nothing new was started."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What is going on cannot be seen just now; the run itself is not touched by that."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -60,11 +104,23 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Billed:
+    """What the run did cost."""
+
+    run: str
+    cost: Cost
+    is_whole: bool
+    """False if it is a lower bound."""
+    notes: tuple[str, ...]
+    """What of it is measured, what is estimated, and what is not in it."""
+
+
+@dataclass(frozen=True)
 class Ticked:
     """A second or less has passed: a clock that is shown can be shown anew."""
 
 
-RunEvent = Planned | TaskDone | TaskRetried | TaskGivenUp | Ticked | Ended
+RunEvent = Priced | Started | Planned | TaskDone | TaskRetried | TaskGivenUp | Waiting | Ticked | Ended | Billed
 
 
 class Watcher(Protocol):

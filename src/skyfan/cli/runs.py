@@ -1,19 +1,31 @@
-"""skyfan run, status, verify."""
+"""skyfan run, status, stop, verify."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skyfan.cli.group import json_option, store_option
+from skyfan.cli.settings import cloud_options
+from skyfan.errors import SkyfanError
+
+if TYPE_CHECKING:
+    from skyfan.watching import Billed, RunEvent, Watcher
 
 INCOMPLETE = 3
+AWS_OPTIONS = ("stack", "region", "profile", "max_cost", "detach")
+NEXT = (
+    "'skyfan status {run} --store s3://' says where it stands, the same command without --detach watches it, "
+    "'skyfan stop {run} --store s3://' stops it"
+)
 
 
 @click.command()
 @click.argument("payload")
 @store_option
-@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True, help="Where the tasks run.")
+@click.option(
+    "--engine", type=click.Choice(["local", "aws"]), default="local", show_default=True, help="Where the tasks run."
+)
 @click.option("--workers", type=int, metavar="N", help="Worker processes of one thread each. Default: one a core.")
 @click.option(
     "--model", metavar="KEY|NAME", help="Key of an ONNX file in the bucket, or a model that ships with skyfan."
@@ -32,6 +44,9 @@ INCOMPLETE = 3
 @click.option("--overwrite", is_flag=True, help="Delete first what another run stored at the result path.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop; nothing is written.")
 @click.option("--quiet", is_flag=True, help="No progress.")
+@cloud_options
+@click.option("--max-cost", type=float, metavar="USD", help="On AWS: refuse what may cost more, stop what has.")
+@click.option("--detach", is_flag=True, help="On AWS: end as soon as the run is started; it goes on by itself.")
 @json_option
 def run(
     payload: str,
@@ -42,41 +57,115 @@ def run(
     dry_run: bool,
     quiet: bool,
     json_lines: bool,
-    **overrides: Any,
+    **options: Any,
 ) -> None:
     """Run a model over every partition that PAYLOAD, a JSON file, names; or go on where an earlier run of it ended.
 
     Options named like a payload key replace it. Exit code: 0 done and complete, 1 failed, 2 bad input, 3 ended
     incomplete, 130 interrupted.
 
+    On AWS, what it will cost is said before it starts. Ctrl-C ends the watching only: the run goes on, and the same
+    command again watches it.
+
     \b
     Example:  skyfan run examples/payloads/25MB-8GB.json --model photoz-sim-2
     """
     import skyfan
     from skyfan.progress import watching
-    from skyfan.tables import plan_rows, show, summary_rows
+    from skyfan.tables import summary_rows
 
+    aws = {name: options.pop(name) for name in AWS_OPTIONS}
     if dry_run:
-        planned = skyfan.plan(payload, store=store, overwrite=overwrite, **overrides)
-        _print(planned.describe() if json_lines else None, f"plan of {planned.payload.run_id}", plan_rows(planned))
+        _show_plan(payload, store or ("s3://" if engine == "aws" else None), overwrite, json_lines, options)
         return
-    with watching(json_lines=json_lines, quiet=quiet) as watch:
-        done = skyfan.run(
-            payload, store=store, engine=engine, workers=workers, watch=watch, overwrite=overwrite, **overrides
-        )
+    noted = _Noted()
+    try:
+        with watching(json_lines=json_lines, quiet=quiet) as watch:
+            done = skyfan.run(
+                payload,
+                store=store,
+                engine=engine,
+                workers=workers,
+                watch=noted.watching(watch),
+                overwrite=overwrite,
+                **aws,
+                **options,
+            )
+    except SkyfanError:
+        if not json_lines:
+            noted.show_bill()
+        raise
+    if aws["detach"] and not noted.ended:
+        if not json_lines:
+            click.echo(f"{done.id}: started; it goes on by itself. {NEXT.format(run=done.id)}")
+        return
     summary = done.summary
     if summary is not None and not json_lines:
-        show(done.id, summary_rows(summary, done.where))
+        _print(None, done.id, summary_rows(summary, done.where))
+        noted.show_bill()
     if summary is None or not summary.complete:
         sys.exit(INCOMPLETE)
+
+
+class _Noted:
+    """What of a run's events is needed after it."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._bill: Billed | None = None
+
+    def watching(self, watch: "Watcher") -> "Watcher":
+        from skyfan.watching import Billed, Ended
+
+        def note(event: "RunEvent") -> None:
+            if isinstance(event, Billed):
+                self._bill = event
+            self.ended |= isinstance(event, Ended)
+            watch(event)
+
+        return note
+
+    def show_bill(self) -> None:
+        from skyfan.tables import bill_rows, show
+
+        if self._bill is not None:
+            show("cost", bill_rows(self._bill))
+
+
+def _show_plan(payload: str, store: str | None, overwrite: bool, json_lines: bool, options: dict[str, Any]) -> None:
+    import skyfan
+    from skyfan.tables import plan_rows
+
+    planned = skyfan.plan(payload, store=store, overwrite=overwrite, **options)
+    _print(planned.describe() if json_lines else None, f"plan of {planned.payload.run_id}", plan_rows(planned))
 
 
 @click.command()
 @click.argument("name", metavar="RUN")
 @store_option
+@cloud_options
+def stop(name: str, store: str | None, stack: str | None, region: str | None, profile: str | None) -> None:
+    """Stop RUN, be it on AWS or in another process of this machine. Running its payload again goes on.
+
+    RUN is a payload file or <bucket>/<result_path>. With an option of AWS the store is S3.
+
+    \b
+    Example:  skyfan stop sky/results/first
+    """
+    from skyfan import api
+
+    click.echo(api.stop(name, store=store, stack=stack, region=region, profile=profile))
+
+
+@click.command()
+@click.argument("name", metavar="RUN")
+@store_option
+@click.option("--profile", metavar="NAME", help="On AWS: of the credentials. Default: what boto3 finds.")
 @json_option
-def status(name: str, store: str | None, json_lines: bool) -> None:
-    """Say where RUN stands, from its store alone. Exit code 3 unless it is complete or running.
+def status(name: str, store: str | None, profile: str | None, json_lines: bool) -> None:
+    """Say where RUN stands, from its store; AWS is asked whether an execution that drives it goes on.
+
+    Exit code 3 unless it is complete or running.
 
     RUN is a payload file or <bucket>/<result_path>.
 
@@ -84,9 +173,12 @@ def status(name: str, store: str | None, json_lines: bool) -> None:
     Example:  skyfan status sky/results/first
     """
     import skyfan
+    from skyfan.aws.session import Cloud
+    from skyfan.standing import checked_with_aws
     from skyfan.tables import standing_rows
 
     standing = skyfan.open_run(name, store=store).status()
+    standing = checked_with_aws(standing, lambda region: Cloud(region, profile))
     _print(standing.encode() if json_lines else None, standing.run, standing_rows(standing))
     if standing.state not in {"complete", "running"}:
         sys.exit(INCOMPLETE)

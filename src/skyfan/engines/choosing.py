@@ -7,7 +7,11 @@ from skyfan.errors import InputError
 from skyfan.payload import Payload
 from skyfan.storage import Store
 
-ENGINES = ("local",)
+AWS = "aws"
+"""Maps by itself, so that it is not opened here: see `skyfan.aws.driver`."""
+MAPPED = ("local",)
+"""Those whose map `skyfan.pipeline` drives."""
+ENGINES = (*MAPPED, AWS)
 
 OpenEngine = Callable[[Work, int], Engine]
 """Starts an engine: what its workers do, and how many items there are for them."""
@@ -21,7 +25,7 @@ def choose_engine(name: str, payload: Payload, workers: int | None, store: Store
     InputError
         If there is none, or it cannot work with this store or this number of workers.
     """
-    if name not in ENGINES:
+    if name not in MAPPED:
         raise InputError(f"engine {name!r}: there is no such engine; expected one of {', '.join(ENGINES)}")
     if workers is not None and workers < 1:
         raise InputError(f"workers: got {workers}; expected 1 or more, or nothing for one a core")
