@@ -200,7 +200,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--pair", type=Path, nargs=2, metavar=("FLOAT32", "INT8"), help="two models to hold together")
     parser.add_argument("--work", type=Path, help="a folder for the simulated surveys, used again if they are there")
-    for what, rows, seed in (("train", 160_000, 1), ("test", 10_000, 2)):
+    for what, rows, seed in (("train", 320_000, 1), ("test", 10_000, 2)):
         parser.add_argument(f"--{what}-rows", type=int, default=rows, metavar="N")
         parser.add_argument(f"--{what}-seed", type=int, default=seed, metavar="S")
     parser.add_argument("--seed", type=int, default=1, help="of the baselines")

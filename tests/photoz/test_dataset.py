@@ -46,12 +46,12 @@ def test_range_is_that_of_the_rows(survey_file, survey):
 
 
 def test_normalisation_finds_the_noise_and_the_scale(survey_file, survey, parameters):
-    constants = measure_normalisation(open_survey(survey_file, TINY), np.arange(ROWS))
+    constants = measure_normalisation(open_survey(survey_file, TINY), np.arange(ROWS), TINY)
     # The outermost pixels of large galaxies are not empty, so that the noise is met from above.
     ratio = constants["softening"].numpy() / (2 * sky_noise(parameters))
     assert (ratio > 0.95).all()
     assert (ratio < 1.3).all()
-    np.testing.assert_allclose(constants["colour_mean"][:5], survey["magnitude"].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(constants["measured_mean"][:5], survey["magnitude"].mean(axis=0), rtol=1e-5)
     assert all(torch.isfinite(values).all() for values in constants.values())
 
 

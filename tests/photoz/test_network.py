@@ -1,5 +1,7 @@
 """The network's size, its shapes, and that it repairs nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,8 @@ def inputs(rows):
 
 
 def test_default_has_the_size_of_astromae():
-    assert count_parameters(Network(NetworkConfig())) == pytest.approx(15_902_889, rel=0.005)
+    assert count_parameters(Network(NetworkConfig(profile=False))) == pytest.approx(15_902_889, rel=0.005)
+    assert count_parameters(Network(NetworkConfig())) == pytest.approx(15_902_889, rel=0.01)
 
 
 def test_small_fits_in_three_megabytes():
@@ -85,11 +88,11 @@ def test_what_is_not_finite_is_not_repaired(model, bad, which):
 
 
 def test_normalise_standardises_magnitudes_and_colours():
-    normalise = Normalise(TINY)
-    normalise.colour_mean.copy_(torch.tensor([18.0, 17, 16, 15, 14, 1, 1, 1, 1]))
-    normalise.colour_std.fill_(2.0)
-    _, colours = normalise(torch.zeros(1, 5, 32, 32), torch.tensor([[20.0, 17, 16, 15, 14]]))
-    assert colours.tolist() == [[1, 0, 0, 0, 0, 1, 0, 0, 0]]
+    normalise = Normalise(replace(TINY, profile=False))
+    normalise.measured_mean.copy_(torch.tensor([18.0, 17, 16, 15, 14, 1, 1, 1, 1]))
+    normalise.measured_std.fill_(2.0)
+    _, measured = normalise(torch.zeros(1, 5, 32, 32), torch.tensor([[20.0, 17, 16, 15, 14]]))
+    assert measured.tolist() == [[1, 0, 0, 0, 0, 1, 0, 0, 0]]
 
 
 def test_stretch_is_asinh():

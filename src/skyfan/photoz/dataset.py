@@ -15,7 +15,7 @@ from skyfan.blob import MappedBlob
 from skyfan.errors import SurveyError
 from skyfan.formats import safetensors
 from skyfan.formats.tensor import Tensors
-from skyfan.photoz.network import NetworkConfig
+from skyfan.photoz.network import NetworkConfig, Normalise
 
 Rows = NDArray[np.int64]
 
@@ -170,7 +170,7 @@ def measure_range(survey: Survey, rows: Rows) -> InputRange:
     return InputRange((low, high), (magnitude.min(axis=0).tolist(), magnitude.max(axis=0).tolist()))
 
 
-def measure_normalisation(survey: Survey, rows: Rows) -> dict[str, Tensor]:
+def measure_normalisation(survey: Survey, rows: Rows, config: NetworkConfig) -> dict[str, Tensor]:
     """Return the buffers of `network.Normalise`, measured on the first 20,000 of `rows`.
 
     The softening of a band is twice its noise: 1.4826 median absolute deviation over the cutouts' outermost pixels,
@@ -180,15 +180,15 @@ def measure_normalisation(survey: Survey, rows: Rows) -> dict[str, Tensor]:
     edge = torch.cat([image[:, :, 0], image[:, :, -1], image[:, :, :, 0], image[:, :, :, -1]], dim=2)
     edge = edge.transpose(0, 1).flatten(1)
     deviation = (edge - edge.median(dim=1, keepdim=True).values).abs().median(dim=1).values
-    softening = 2 * 1.4826 * deviation.clamp(min=1e-6)
-    stretched = torch.asinh(image / softening.view(-1, 1, 1))
-    colours = torch.cat([magnitude, magnitude[:, :-1] - magnitude[:, 1:]], dim=1)
+    constants = Normalise(config)
+    constants.softening = 2 * 1.4826 * deviation.clamp(min=1e-6)
+    stretched, measured = constants.stretch(image), constants.measure(image, magnitude)
     return {
-        "softening": softening,
+        "softening": constants.softening,
         "image_mean": stretched.mean(dim=(0, 2, 3)),
         "image_std": stretched.std(dim=(0, 2, 3)).clamp(min=1e-3),
-        "colour_mean": colours.mean(dim=0),
-        "colour_std": colours.std(dim=0).clamp(min=1e-3),
+        "measured_mean": measured.mean(dim=0),
+        "measured_std": measured.std(dim=0).clamp(min=1e-3),
     }
 
 

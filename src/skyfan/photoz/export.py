@@ -36,7 +36,7 @@ PARITY = (
 
 A quantile is looser than a mean: where a PDF has next to nothing between two peaks, its last digit moves it far.
 """
-KEPT_FLOAT = ("network.magnitudes.0.", "network.head.4.", "calibration.")
+KEPT_FLOAT = ("network.normalise.", "network.magnitudes.0.", "network.head.4.", "calibration.")
 """Layers that are never quantised: colours need more than 8 bits, and so do logits and what is made of features."""
 
 
@@ -124,14 +124,14 @@ def export(
 
 
 def export_random(out: Path, config: NetworkConfig | None = None, seed: int = 1) -> tuple[Path, Path]:
-    """Write an untrained network, by default of AstroMAE's size, for benchmarks of speed.
+    """Write an untrained network, by default exactly of AstroMAE's shape, for benchmarks of speed.
 
     Returns
     -------
     float32, int8 : Path, Path
         `out`, and beside it `<stem>-int8.onnx`.
     """
-    config = config or NetworkConfig()
+    config = config or NetworkConfig(profile=False)
     torch.manual_seed(seed)
     network = Network(config).eval()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The network: AstroMAE's shape (arXiv 2409.01825) with a PDF over redshift where AstroMAE has one number."""
+"""The network: AstroMAE's shape (arXiv 2409.01825), with light profiles beside magnitudes and a PDF over redshift."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from skyfan.photoz.posterior import Calibration, Posterior, summarise
+from skyfan.photoz.profile import MOMENTS, RINGS, profile_weights
 
-# Shapes in comments: n images, b bands, t tokens, w width, h heads, z redshift bins.
+# Shapes in comments: n images, b bands, t tokens, w width, h heads, z redshift bins, s sums of pixels, m measurements.
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class NetworkConfig:
     bins: int = 64
     """Redshift bins of the PDF, evenly over 0 to `z_max`."""
     z_max: float = 0.4
+    profile: bool = True
+    """Whether the magnitude branch also sees each galaxy's light profile, which AstroMAE's does not."""
 
     @classmethod
     def small(cls) -> "NetworkConfig":
@@ -53,40 +56,75 @@ class NetworkConfig:
         )
 
     @property
-    def colours(self) -> int:
-        """Numbers that the magnitudes give: themselves and the colours of neighbouring bands."""
-        return 2 * self.bands - 1
+    def measurements(self) -> int:
+        """Numbers that the magnitude branch sees: magnitudes and profiles, with the colours of both."""
+        colours = self.bands - 1
+        profile = self.bands * (RINGS + MOMENTS) + colours * RINGS if self.profile else 0
+        return self.bands + colours + profile
 
 
-class Normalise(nn.Module):
-    """Raw nanomaggies and AB magnitudes to numbers of order one, by constants measured on the training set."""
+def stretched(x: Tensor) -> Tensor:
+    """Return asinh(x), of light by its noise: linear in the one, logarithmic in the other (Lupton et al. 1999)."""
+    # Spelt out, because onnxruntime's own Asinh takes a twentieth of the time of a large int8 network.
+    return torch.sign(x) * torch.log(torch.abs(x) + torch.sqrt(x * x + 1.0))
+
+
+class Profile(nn.Module):
+    """Light in rings around the centre, its colours, and its moments: sums of `skyfan.photoz.profile`, stretched."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        weights = torch.from_numpy(profile_weights(config.image_pixels))  # (y * x, s)
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("noise", weights.square().sum(dim=0).sqrt(), persistent=False)  # of a pixel's noise, (s,)
+        self.weights: Tensor
+        self.noise: Tensor
+
+    def forward(self, image: Tensor, softening: Tensor) -> Tensor:
+        """Return the profiles, (n, m), of images (n, b, y, x) whose bands' light is stretched by `softening`, (b,)."""
+        sums = image.flatten(2) @ self.weights  # (n, b, s)
+        light = stretched(sums / (softening.view(-1, 1) * self.noise))
+        rings, moments = light[..., :RINGS], light[..., RINGS:]
+        return torch.cat([rings.flatten(1), differences(rings).flatten(1), moments.flatten(1)], dim=1)
+
+
+def differences(of_bands: Tensor) -> Tensor:
+    """Return each band's numbers less the next band's, (n, b - 1, ...): of magnitudes, the colours."""
+    return of_bands[:, :-1] - of_bands[:, 1:]
+
+
+class Normalise(nn.Module):
+    """Raw nanomaggies and AB magnitudes to numbers of order one, by constants measured on the training set.
+
+    It wants float32 throughout: colours are small differences of large numbers.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.profile = Profile(config) if config.profile else None
         self.register_buffer("softening", torch.ones(config.bands))
         self.register_buffer("image_mean", torch.zeros(config.bands))
         self.register_buffer("image_std", torch.ones(config.bands))
-        self.register_buffer("colour_mean", torch.zeros(config.colours))
-        self.register_buffer("colour_std", torch.ones(config.colours))
+        self.register_buffer("measured_mean", torch.zeros(config.measurements))
+        self.register_buffer("measured_std", torch.ones(config.measurements))
         self.softening: Tensor
         self.image_mean: Tensor
         self.image_std: Tensor
-        self.colour_mean: Tensor
-        self.colour_std: Tensor
+        self.measured_mean: Tensor
+        self.measured_std: Tensor
 
     def stretch(self, image: Tensor) -> Tensor:
-        """Return asinh(flux / softening): linear in the noise, logarithmic in the light (Lupton et al. 1999)."""
-        x = image / self.softening.view(-1, 1, 1)  # (n, b, y, x)
-        # Spelt out, because onnxruntime's own Asinh takes a twentieth of the time of a large int8 network.
-        return torch.sign(x) * torch.log(torch.abs(x) + torch.sqrt(x * x + 1.0))
+        """Return asinh(flux / softening), (n, b, y, x)."""
+        return stretched(image / self.softening.view(-1, 1, 1))
 
-    def colours(self, magnitude: Tensor) -> Tensor:
-        """Return magnitudes and the differences of neighbouring ones."""
-        return torch.cat([magnitude, magnitude[:, :-1] - magnitude[:, 1:]], dim=1)  # (n, 2 b - 1)
+    def measure(self, image: Tensor, magnitude: Tensor) -> Tensor:
+        """Return magnitudes, their colours and, if it is wanted, the profiles: (n, m)."""
+        profile = [self.profile(image, self.softening)] if self.profile else []
+        return torch.cat([magnitude, differences(magnitude), *profile], dim=1)
 
     def forward(self, image: Tensor, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        image = (self.stretch(image) - self.image_mean.view(-1, 1, 1)) / self.image_std.view(-1, 1, 1)
-        return image, (self.colours(magnitude) - self.colour_mean) / self.colour_std
+        measured = (self.measure(image, magnitude) - self.measured_mean) / self.measured_std
+        return (self.stretch(image) - self.image_mean.view(-1, 1, 1)) / self.image_std.view(-1, 1, 1), measured
 
 
 class Attention(nn.Module):
@@ -212,7 +250,7 @@ class Network(nn.Module):
         )
         self.inception = InceptionBranch(config)
         self.local = dense(self.inception.outputs, config.feature_width, depth=2)
-        self.magnitudes = dense(config.colours, config.magnitude_width, config.magnitude_depth)
+        self.magnitudes = dense(config.measurements, config.magnitude_width, config.magnitude_depth)
         self.head = nn.Sequential(
             nn.ReLU(),
             nn.Dropout(config.dropout),
@@ -227,9 +265,12 @@ class Network(nn.Module):
 
     def with_features(self, image: Tensor, magnitude: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits, (n, z), and what the encoder saw in the images, (n, w)."""
-        image, colours = self.normalise(image, magnitude)
+        return self.judge(*self.normalise(image, magnitude))
+
+    def judge(self, image: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and features of images and measurements that are normalised."""
         seen = self.encoder(image)
-        features = torch.cat([self.whole(seen), self.local(self.inception(image)), self.magnitudes(colours)], dim=1)
+        features = torch.cat([self.whole(seen), self.local(self.inception(image)), self.magnitudes(measured)], dim=1)
         return self.head(features), seen
 
 

@@ -98,7 +98,7 @@ class Trainer:
         self.survey, self.parts, self.record, self.device = survey, parts, record, device
         torch.manual_seed(record.seed)
         network = Network(record.config)
-        network.normalise.load_state_dict(measure_normalisation(survey, parts.train))
+        network.normalise.load_state_dict(measure_normalisation(survey, parts.train, record.config))
         self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network)
         self.optimisation = Optimisation(self.network, parts.train, record.recipe, record.seed)
@@ -125,8 +125,9 @@ class Trainer:
         """Take one step, at the learning rate for `share` of the training, and return its loss."""
         image, magnitude, z = self.survey.batch(self.optimisation.begin(), self.device)
         self.network.train()
+        inputs = self.network.normalise(turned(image, int(torch.randint(8, ()))), magnitude)  # in float32
         with autocast(self.device, self.record.recipe):
-            logits = self.network(turned(image, int(torch.randint(8, ()))), magnitude)
+            logits, _ = self.network.judge(*inputs)
         loss = pdf_loss(logits.float(), z, self.record.config, self.record.recipe.crps_weight)
         value = self.optimisation.descend(loss, share)
         self._follow()
