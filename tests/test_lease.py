@@ -174,7 +174,7 @@ def test_an_execution_holds_a_lease_until_it_says_that_it_is_over(bucket: Bucket
     with pytest.raises(ClaimedError, match="the execution arn:one drives this run"):
         take_for(bucket, KEYS, "arn:two")
     release_for(bucket, KEYS, "arn:two")
-    with pytest.raises(ClaimedError, match="stop it: skyfan stop b/run$"), hold(bucket, KEYS):
+    with pytest.raises(ClaimedError, match=r"stop it: skyfan stop b/run$"), hold(bucket, KEYS):
         pass
     release_for(bucket, KEYS, "arn:one")
     with hold(bucket, KEYS):

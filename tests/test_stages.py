@@ -14,6 +14,7 @@ from factories import expected_z, make_rows, tiny_model, write_partition
 from skyfan import stages, staging
 from skyfan.errors import ClaimedError, KeyNameError, ModelError, PartitionError, SkyfanError, StoreError, SurveyError
 from skyfan.keys import RunKeys
+from skyfan.partitions import Index, PartitionRef
 from skyfan.payload import Payload, parse_payload
 from skyfan.predictions import chain_parts, read_part
 from skyfan.storage import Bucket, Store
@@ -253,7 +254,7 @@ def test_a_mended_partition_is_taken_when_the_run_goes_on(payload: Payload, stor
     done, summary = run(payload, store)
     assert done == [2]
     assert summary.complete
-    assert "1 changed in size" in summary.warnings[0]
+    assert "1 changed;" in summary.warnings[0]
 
 
 def test_partitions_in_one_task_need_the_same_columns(asked: dict[str, Any], store: Store, root: Path) -> None:
@@ -273,7 +274,7 @@ def test_a_partition_that_came_since_the_plan_is_a_warning_and_is_left_out(
     done, summary = run(payload, store)
     assert done == []
     assert (summary.complete, summary.partitions) == (True, 4)
-    assert "1 partitions came, 0 went and 0 changed in size" in summary.warnings[0]
+    assert "1 partitions came, 0 went and 0 changed;" in summary.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -439,3 +440,22 @@ def test_no_key_of_a_plan_leaves_the_store(payload: Payload, store: Store, root:
         bad = msgspec.structs.replace(task, partitions=(msgspec.structs.replace(task.partitions[0], key=key),))
         with pytest.raises(KeyNameError):
             stages.infer(bad, store)
+
+
+def test_an_incomplete_set_below_the_prefix_is_refused(store: Store, root: Path, asked: dict[str, Any]) -> None:
+    below = root / "sky" / "25MB" / "new"
+    below.mkdir()
+    write_partition(below / "1.safetensors", rows=3)
+    (below / "index.json").write_bytes(b"{}")  # somebody else's
+    assert len(stages.preview(parse_payload(asked)[0], store).tasks) == 5
+    (below / "index.json").write_bytes(msgspec.json.encode(Index(1, 3, False, [])))
+    with pytest.raises(SurveyError, match=r"25MB/new/: its index.json says that .* has not finished writing 3 rows"):
+        stages.preview(parse_payload(asked)[0], store)
+
+
+def test_a_partition_that_changed_at_the_same_size_is_told_on_resume() -> None:
+    before = PartitionRef("a", 10, 1, "one")
+    assert stages._changed(before, PartitionRef("a", 10, 1, "two"))
+    assert stages._changed(before, PartitionRef("a", 11))
+    assert not stages._changed(before, PartitionRef("a", 10))
+    assert not stages._changed(before, before)

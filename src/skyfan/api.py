@@ -93,13 +93,25 @@ def run(
     return Run(opened, checked.bucket, checked.result_path)
 
 
-def plan(payload: PayloadLike, *, store: str | Path | None = None, overwrite: bool = False, **overrides: Any) -> Plan:
+def plan(
+    payload: PayloadLike,
+    *,
+    store: str | Path | None = None,
+    engine: str = "local",
+    watch: Watcher = unwatched,
+    overwrite: bool = False,
+    stack: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    max_cost: float | None = None,
+    **overrides: Any,
+) -> Plan:
     """Say what `run` would do, and write nothing.
 
     Parameters
     ----------
-    payload, store, overwrite, **overrides
-        As for `run`.
+    payload, store, engine, watch, overwrite, stack, region, profile, max_cost, **overrides
+        As for `run`; on AWS `watch` is told what it would cost.
 
     Raises
     ------
@@ -107,6 +119,14 @@ def plan(payload: PayloadLike, *, store: str | Path | None = None, overwrite: bo
         As `run`, for all that can be known beforehand.
     """
     checked, warnings = _payload(payload, overrides)
+    if engine == AWS:
+        from skyfan.aws import driver
+        from skyfan.aws.session import resolve_stack
+
+        _check_for_aws(store, None)
+        cloud, name = _cloud(region, profile), resolve_stack(stack)
+        return driver.preview(checked, cloud, name, watch, warnings=warnings, overwrite=overwrite, max_cost=max_cost)
+    _check_for_others(engine, stack=stack, region=region, profile=profile, max_cost=max_cost)
     opened = open_store(store)
     planned = stages.preview(checked, opened, overwrite=overwrite)
     planned.warnings[:0] = warnings

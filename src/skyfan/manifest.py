@@ -50,13 +50,24 @@ def select(payload: Payload, listing: Sequence[Entry], index: Index | None) -> t
     return partitions[: payload.file_limit], warnings
 
 
-def _with_index(found: list[PartitionRef], index: Index, prefix: str, where: str) -> list[PartitionRef]:
-    """Add rows and hashes from the index, which must name exactly the partitions found."""
+def check_complete(index: Index, where: str) -> None:
+    """Check that all partitions are there that an index is of.
+
+    Raises
+    ------
+    SurveyError
+        If they are still being written.
+    """
     if not index.complete:
         raise SurveyError(
-            f"{where}: its {INDEX_NAME} says that 'skyfan partition' has not finished writing {index.rows} rows there; "
-            "wait for it, or run it again with --overwrite"
+            f"{where}: its {INDEX_NAME} says that 'skyfan partition' has not finished writing {index.rows} rows there, "
+            "or that an upload has not ended; wait for it, or run it again (skyfan partition with --overwrite)"
         )
+
+
+def _with_index(found: list[PartitionRef], index: Index, prefix: str, where: str) -> list[PartitionRef]:
+    """Add rows and hashes from the index, which must name exactly the partitions found."""
+    check_complete(index, where)
     known = {f"{prefix}/{item.key}": item for item in index.partitions}
     advice = f"make the partitions again with 'skyfan partition', or delete {where}{INDEX_NAME} to go without"
     absent = list(known.keys() - {partition.key for partition in found})

@@ -10,8 +10,8 @@ from skyfan.claim import check_claim, claim, release_claim, release_tasks
 from skyfan.combined import Combined
 from skyfan.errors import PartitionError, StoreError, SurveyError
 from skyfan.inference import predict_task
-from skyfan.keys import RunKeys, index_of
-from skyfan.manifest import decode_manifest, encode_manifest, plan, refresh, select
+from skyfan.keys import INDEX_NAME, RunKeys, index_of
+from skyfan.manifest import check_complete, decode_manifest, encode_manifest, plan, refresh, select
 from skyfan.measure import Meter
 from skyfan.partitions import PartitionRef, decode_index, open_partition
 from skyfan.payload import Payload
@@ -192,7 +192,26 @@ def _select(payload: Payload, data_bucket: Bucket) -> tuple[list[PartitionRef], 
     key = index_of(payload.data_prefix)
     data = data_bucket.get(key)
     index = decode_index(data, f"{data_bucket.name}/{key}") if data is not None else None
-    return select(payload, data_bucket.list(payload.data_prefix), index)
+    listing = data_bucket.list(payload.data_prefix)
+    for entry in listing:
+        if entry.key.endswith(f"/{INDEX_NAME}") and entry.key != key:
+            _check_nested(data_bucket, entry.key)
+    return select(payload, listing, index)
+
+
+def _check_nested(data_bucket: Bucket, key: str) -> None:
+    """Refuse partitions of a folder below, of which an index there says that they are not complete."""
+    try:
+        index = decode_index(data_bucket.get(key) or b"", f"{data_bucket.name}/{key}")
+    except SurveyError:
+        return  # a file of that name that is somebody else's
+    check_complete(index, f"{data_bucket.name}/{key.removesuffix(INDEX_NAME)}")
+
+
+def _changed(before: PartitionRef, after: PartitionRef) -> bool:
+    """Whether a partition is another than it was; of two without an index only the sizes are known."""
+    hashes = {before.sha256, after.sha256} - {None}
+    return before.bytes != after.bytes or len(hashes) > 1
 
 
 def _check_first(task: Task, bucket: Bucket, data_bucket: Bucket) -> None:
@@ -226,13 +245,13 @@ def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket)
         return Plan(
             payload, tasks, done, found.surplus, [f"since this run was planned its partitions changed: {error}"]
         )
-    before = {partition.key: partition.bytes for task in tasks for partition in task.partitions}
-    after = {partition.key: partition.bytes for partition in partitions}
-    if before != after:
-        new, gone = len(after.keys() - before.keys()), len(before.keys() - after.keys())
-        other = sum(before[key] != after[key] for key in before.keys() & after.keys())
+    before = {partition.key: partition for task in tasks for partition in task.partitions}
+    after = {partition.key: partition for partition in partitions}
+    new, gone = len(after.keys() - before.keys()), len(before.keys() - after.keys())
+    other = sum(_changed(before[key], after[key]) for key in before.keys() & after.keys())
+    if new or gone or other:
         warnings.append(
-            f"since this run was planned, {new} partitions came, {gone} went and {other} changed in size; it keeps to "
-            "its plan, but for changed ones that it has not done: --overwrite, or another result_path, plans anew"
+            f"since this run was planned, {new} partitions came, {gone} went and {other} changed; it keeps to its "
+            "plan, but for changed ones that it has not done: --overwrite, or another result_path, plans anew"
         )
     return Plan(payload, refresh(tasks, partitions, done.keys()), done, found.surplus, warnings)

@@ -82,7 +82,9 @@ def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys
     )
 
 
-def checked_with_aws(standing: Standing, open_cloud: "Callable[[str], Cloud]") -> Standing:
+def checked_with_aws(
+    standing: Standing, open_cloud: "Callable[[str], Cloud]", again: "Callable[[], Standing]"
+) -> Standing:
     """Hold a standing against what AWS says of its execution: one that was ended from outside still has the lease.
 
     Parameters
@@ -90,6 +92,8 @@ def checked_with_aws(standing: Standing, open_cloud: "Callable[[str], Cloud]") -
     standing : Standing
     open_cloud : callable
         Opens AWS in a region; not called unless an execution drives the run.
+    again : callable
+        Looks at the run anew: between the first look and AWS's answer it may have ended as it should.
     """
     from skyfan.aws.machine import RUNNING, describe
 
@@ -103,5 +107,8 @@ def checked_with_aws(standing: Standing, open_cloud: "Callable[[str], Cloud]") -
     status = "GONE" if found is None else found["status"]
     if status == RUNNING:
         return standing
+    now = again()
+    if now.execution != standing.execution:
+        return now
     problem = f"the execution {standing.execution} has ended ({status}); run the payload again to go on"
-    return msgspec.structs.replace(standing, state="interrupted", driver=None, problems=[problem, *standing.problems])
+    return msgspec.structs.replace(now, state="interrupted", driver=None, problems=[problem, *now.problems])

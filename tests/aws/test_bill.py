@@ -19,7 +19,7 @@ from skyfan.aws.ledger import Configuration, Ledger
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import describe_stack
 from skyfan.errors import InputError
-from skyfan.estimate import Job, stage_requests
+from skyfan.estimate import AROUND_STAGES, Job, stage_requests
 from skyfan.partitions import PartitionRef
 from skyfan.payload import parse_payload
 from skyfan.prices import load_prices
@@ -221,8 +221,8 @@ def test_requests_are_those_of_the_stages(ledger: Ledger) -> None:
     for rank in range(5):
         ledger.add(report(rank, cold=rank < 2))
     job = Job(tasks=5, partitions=5, rows=5 * 1278, bytes_in=5 * REF.bytes, bytes_out=5 * 400_000)
-    assert quantity(ledger.cost(), "S3: PUT") == stage_requests(job, 2).put + 3
-    assert quantity(ledger.cost(), "S3: GET") == stage_requests(job, 2).get + 3
+    assert quantity(ledger.cost(), "S3: PUT") == stage_requests(job, 2).put + AROUND_STAGES.put
+    assert quantity(ledger.cost(), "S3: GET") == stage_requests(job, 2).get + AROUND_STAGES.get
 
 
 def test_a_forecast_by_hand(configuration: Configuration, store: Store, asked: dict[str, Any]) -> None:

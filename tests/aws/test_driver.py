@@ -23,7 +23,7 @@ from running import SKYFAN
 from skyfan import api
 from skyfan.aws import machine as executions
 from skyfan.aws.driver import drive
-from skyfan.aws.following import look_every_s
+from skyfan.aws.following import CLOCKS_S, look_every_s
 from skyfan.aws.ledger import Configuration, Ledger
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import describe_stack
@@ -42,6 +42,7 @@ from skyfan.lease import hold, read_lease
 from skyfan.payload import Payload, parse_payload
 from skyfan.prices import load_prices
 from skyfan.storage import Bucket, Store
+from skyfan.task import decode_report
 from skyfan.watching import Billed, Ended, Planned, Priced, RunEvent, Started, TaskDone, TaskGivenUp, TaskRetried
 
 
@@ -380,6 +381,52 @@ def test_a_run_under_way_is_not_overwritten(machine: Machine, arn: str, asked: d
     skyfan.run(asked, engine="aws")
 
 
+def test_reports_of_a_run_that_is_overwritten_are_not_taken_for_the_new_one_s(
+    machine: Machine, arn: str, bucket: Bucket, asked: dict[str, Any], keys: RunKeys
+) -> None:
+    skyfan.run(asked, engine="aws")
+    first = bucket.get(keys.report(0))
+    time.sleep(1.5 * CLOCKS_S)
+    go = slowed(machine, "Initialize")  # the earlier reports are there while it starts
+    seen = Seen()
+    timer = threading.Timer(4.0, go.set)
+    timer.start()
+    skyfan.run(asked, engine="aws", overwrite=True, watch=seen)
+    timer.join()
+    assert len(seen.of(TaskDone)) == 4
+    assert bucket.get(keys.report(0)) != first
+    assert all(event.report.started_at > decode_report(first).started_at for event in seen.of(TaskDone))
+
+
+def test_an_execution_of_another_payload_is_not_watched(machine: Machine, arn: str, asked: dict[str, Any]) -> None:
+    go = slowed(machine, "Initialize")
+    skyfan.run(asked, engine="aws", detach=True)
+    with pytest.raises(ClaimedError, match="with another payload, of which batch_size differ"):
+        skyfan.run(asked | {"batch_size": 7}, engine="aws")
+    go.set()
+    skyfan.run(asked, engine="aws")
+
+
+def test_a_limit_needs_somebody_who_watches(arn: str, asked: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="detach and max_cost are both asked for"):
+        skyfan.run(asked, engine="aws", max_cost=1.0, detach=True)
+    assert executions_of(arn) == []
+
+
+def test_a_plan_says_what_it_would_cost_and_writes_nothing(
+    arn: str, bucket: Bucket, asked: dict[str, Any], keys: RunKeys
+) -> None:
+    seen = Seen()
+    planned = skyfan.plan(asked, engine="aws", watch=seen)
+    assert (len(planned.pending), seen.names) == (4, ["Priced"])
+    with pytest.raises(BudgetError, match="Nothing was started"):
+        skyfan.plan(asked, engine="aws", max_cost=0.000001)
+    with pytest.raises(PayloadError, match="result_path"):
+        skyfan.plan(asked | {"result_path": "elsewhere/one"}, engine="aws")
+    assert bucket.get(keys.payload) is None
+    assert executions_of(arn) == []
+
+
 def test_a_cost_above_the_limit_is_refused_before_anything_starts(
     arn: str, bucket: Bucket, asked: dict[str, Any], keys: RunKeys
 ) -> None:
@@ -408,7 +455,9 @@ def test_a_run_that_passes_its_limit_is_stopped_and_can_go_on(
     skyfan.run(asked, engine="aws", detach=True)
     seen = Seen()
     empty = Ledger(Configuration.of(describe_stack(Cloud(), "skyfan")), load_prices()).cost().total_usd
-    with pytest.raises(BudgetError, match=r"stopped, since it has cost .*What is done is kept") as at:
+    with pytest.raises(
+        BudgetError, match=r"stopped, since with the tasks under way it would cost .*What is done is kept"
+    ) as at:
         drive(payload, Cloud(), "skyfan", seen, max_cost=empty + Decimal("0.0001"))
     assert at.value.exit_code == 1
     assert len(seen.of(TaskDone)) + seen.of(Planned)[0].tasks_done in {1, 2}
@@ -618,6 +667,10 @@ def test_the_command_line_shows_price_progress_and_bill(
     assert watched.returncode == 0, watched.stderr
     last = json.loads(watched.stdout.splitlines()[-1])
     assert last["event"] in {"Billed", "Ended"}
+    dry = command(machine, "run", job, "--engine", "aws", "--result-path", "results/3", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "will cost about" in dry.stderr
+    assert "plan of sky/results/3" in dry.stdout
     refused = command(machine, "run", job, "--engine", "aws", "--result-path", "results/3", "--max-cost", "0.000001")
     assert refused.returncode == 2
     assert "--max-cost" in refused.stderr

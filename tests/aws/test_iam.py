@@ -208,8 +208,13 @@ def test_a_deployer_may_ask_what_a_deployment_asks(cloud: Cloud, package: Path) 
     made = made_by(cloud, "asked")
     cloud.client("s3").put_object(Bucket=stack.bucket, Key="results/one/summary.json", Body=b"{}")
     asked.requests.discard(("s3:PutObject", f"arn:aws:s3:::{stack.bucket}/results/one/summary.json", ""))
+    run_something(cloud, stack)
+    asked.requests -= {
+        (f"states:{name}", stack.state_machine_arn, "") for name in ("UpdateStateMachine", "StartExecution")
+    }
     destroy(cloud, "asked", delete_results=True, watch=seen.append)
     document = deployer_permissions(stack="asked", account=cloud.account, region=cloud.region)
+    assert "states:StopExecution" in {action for action, *_ in asked.requests}
     assert len(asked.requests) > 20
     assert {service for service, *_ in (request[0].split(":") for request in asked.requests)} == {
         "cloudformation",
@@ -219,6 +224,14 @@ def test_a_deployer_may_ask_what_a_deployment_asks(cloud: Cloud, package: Path) 
     asked.requests.discard(("cloudformation:DescribeStackResources", next_stack(asked), ""))
     assert asked.refused_by(document) == set()
     _check_made(document, made, cloud)
+
+
+def run_something(cloud: Cloud, stack: stacks.Stack) -> None:
+    """Start an execution that waits."""
+    waiting = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3000, "End": True}}}
+    states = cloud.client("stepfunctions")
+    states.update_state_machine(stateMachineArn=stack.state_machine_arn, definition=json.dumps(waiting))
+    states.start_execution(stateMachineArn=stack.state_machine_arn, input="{}")
 
 
 def next_stack(asked: Asked) -> str:
@@ -241,7 +254,8 @@ def _check_made(document: Mapping[str, Any], made: Mapping[str, str], cloud: Clo
         for action in ("CreateFunction", "UpdateFunctionCode", "UpdateFunctionConfiguration", "DeleteFunction"):
             assert allows(document, f"lambda:{action}", function), (action, function)
     for name in ("InferLogs", "StateMachineLogs"):
-        for action in ("CreateLogGroup", "PutRetentionPolicy", "DeleteLogGroup", "TagResource"):
+        changing = ("CreateLogGroup", "PutRetentionPolicy", "DeleteLogGroup", "TagResource")
+        for action in (*changing, "GetDataProtectionPolicy", "DescribeIndexPolicies"):
             assert allows(document, f"logs:{action}", f"arn:aws:logs:{place}:log-group:{made[name]}:*"), name
     for action in ("CreateStateMachine", "UpdateStateMachine", "DeleteStateMachine", "TagResource"):
         assert allows(document, f"states:{action}", made["StateMachine"]), made["StateMachine"]
@@ -259,6 +273,8 @@ def test_a_deployer_may_not_touch_anything_else() -> None:
         ("lambda:DeleteFunction", f"arn:aws:lambda:us-east-1:{account}:function:other"),
         ("s3:DeleteObject", "arn:aws:s3:::mine/surveys/1.pt"),
         ("s3:DeleteObject", f"arn:aws:s3:::skyfan-code-{account}-us-east-1/other/package.zip"),
+        ("s3:DeleteObject", f"arn:aws:s3:::skyfan-code-{account}-us-east-1/skyfan/results/one/summary.json"),
+        ("states:StopExecution", f"arn:aws:states:us-east-1:{account}:execution:other:one"),
         ("cloudformation:DeleteStack", f"arn:aws:cloudformation:us-east-1:{account}:stack/other/id"),
         ("logs:DeleteLogGroup", f"arn:aws:logs:us-east-1:{account}:log-group:/aws/lambda/other:*"),
         ("states:DeleteStateMachine", f"arn:aws:states:us-east-1:{account}:stateMachine:other"),

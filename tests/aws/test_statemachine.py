@@ -23,7 +23,6 @@ SERVICE = {
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.SdkClientException",
     "Lambda.ServiceException",
-    "Lambda.TooManyRequestsException",
 }
 DEATHS = {
     "Lambda.Unknown",
@@ -73,19 +72,28 @@ def test_every_task_has_a_time_limit(definition: str, tasks: dict[str, dict[str,
 def test_only_what_can_pass_is_tried_again(tasks: dict[str, dict[str, Any]]) -> None:
     may_pass = {kind.__name__ for kind in subclasses(errors.SkyfanError) if kind.may_pass}
     for state in tasks.values():
-        service, ours = state["Retry"]
+        service, throttled, ours = state["Retry"]
         assert set(service["ErrorEquals"]) == SERVICE
+        assert throttled["ErrorEquals"] == ["Lambda.TooManyRequestsException"]
         assert set(ours["ErrorEquals"]) == may_pass
 
 
 def test_it_retries_as_our_own_map_does(tasks: dict[str, dict[str, Any]]) -> None:
     for state in tasks.values():
-        ours = state["Retry"][1]
+        ours = state["Retry"][-1]
         assert ours["MaxAttempts"] + 1 == mapping.Policy().max_attempts == execution.MAX_ATTEMPTS
         assert ours["IntervalSeconds"] == mapping.BACKOFF_S
         assert ours["BackoffRate"] == mapping.BACKOFF_RATE
         assert ours["MaxDelaySeconds"] == mapping.MAX_BACKOFF_S
         assert all(retry["JitterStrategy"] == "FULL" for retry in state["Retry"])
+
+
+def test_what_is_throttled_waits_for_minutes_before_it_is_given_up(tasks: dict[str, dict[str, Any]]) -> None:
+    for state in tasks.values():
+        throttled = state["Retry"][1]
+        waits = [throttled["IntervalSeconds"] * throttled["BackoffRate"] ** n for n in range(throttled["MaxAttempts"])]
+        mean_s = sum(min(wait, throttled["MaxDelaySeconds"]) for wait in waits) / 2  # jitter is from 0 to all of it
+        assert 120 < mean_s < 240, "an EXPRESS child has 300 s"
 
 
 def test_a_task_that_died_is_tried_once_more_on_the_larger_worker(tasks: dict[str, dict[str, Any]]) -> None:

@@ -174,7 +174,10 @@ def test_the_bucket_is_closed_and_outlives_the_stack(template: dict[str, Any]) -
     assert len(bucket["PublicAccessBlockConfiguration"]) == 4
     assert all(bucket["PublicAccessBlockConfiguration"].values())
     assert bucket["BucketEncryption"]
-    assert template["Resources"]["NewBucket"]["DeletionPolicy"] == "Retain"
+    for name in ("NewBucket", "NewBucketPolicy"):  # kept with what it holds, and closed as it was
+        resource = template["Resources"][name]
+        assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert resource["UpdateReplacePolicy"] == "Retain"
 
 
 def test_the_bucket_is_reached_by_tls_only(template: dict[str, Any]) -> None:
@@ -228,7 +231,7 @@ def test_the_state_machine_may_start_what_it_starts(template: dict[str, Any]) ->
     role = of_type(template, "IAM::Role")["StateMachineRole"]
     granted = {action for statement in statements(role) for action in as_list(statement["Action"])}
     assert {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"} <= granted
-    assert "states:RedriveExecution" in granted
+    assert "states:RedriveExecution" not in granted, "a redrive would run without a lease; a new execution goes on"
     assert allows(role, "s3:GetObject", RUN.pending)
     assert not allows(role, "s3:GetObject", RUN.manifest)
     assert allows(role, "s3:PutObject", f"{RUN.map_results}/x/manifest.json")

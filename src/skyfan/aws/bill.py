@@ -122,7 +122,8 @@ def bill(
     """
     states, notes = _measured_states(cloud, execution["executionArn"], ledger)
     notes.append("S3 requests are reckoned from what each stage asks for; storage is not in it")
-    expected, start_ms = ledger.attempts + CONTROL_CALLS, _ms(execution["startDate"]) - 1000
+    ended_early = execution.get("status") in {"ABORTED", "TIMED_OUT"}  # without Summarize
+    expected, start_ms = ledger.attempts + CONTROL_CALLS - ended_early, _ms(execution["startDate"]) - 1000
 
     def read() -> Logged:
         return read_logs(cloud, stack, run, start_ms, round(1000 * time.time()) + 60_000)

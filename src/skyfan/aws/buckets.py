@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from skyfan.errors import AwsError, InputError
 
 MAKER_TAG = {"Key": "made-by", "Value": "skyfan"}
 """On a bucket that a deployment made; it is set last, so that a bucket that has it is closed."""
+ANY = re.compile(r".*", re.DOTALL)
+"""Of keys, all."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What lies below a prefix of a bucket."""
+    """What lies below a prefix of a bucket, or those of it that are meant."""
 
     bucket: str
     prefix: str
@@ -166,14 +169,14 @@ def put_if_absent(cloud: Cloud, bucket: str, key: str, source: Path | bytes, met
     return True
 
 
-def contents(cloud: Cloud, bucket: str, prefix: str = "") -> Contents:
-    """Count what lies below a prefix; an absent bucket holds nothing."""
-    sizes = [found["Size"] for batch in _listed(cloud, bucket, prefix) for found in batch]
+def contents(cloud: Cloud, bucket: str, prefix: str = "", only: re.Pattern[str] = ANY) -> Contents:
+    """Count what lies below a prefix, of it only keys of a pattern; an absent bucket holds nothing."""
+    sizes = [found["Size"] for batch in _listed(cloud, bucket, prefix, only) for found in batch]
     return Contents(bucket, prefix, len(sizes), sum(sizes))
 
 
-def empty(cloud: Cloud, bucket: str, prefix: str = "") -> int:
-    """Delete what lies below a prefix; return the number of objects.
+def empty(cloud: Cloud, bucket: str, prefix: str = "", only: re.Pattern[str] = ANY) -> int:
+    """Delete what lies below a prefix, of it only keys of a pattern; return the number of objects.
 
     Raises
     ------
@@ -181,7 +184,7 @@ def empty(cloud: Cloud, bucket: str, prefix: str = "") -> int:
         If one of them could not be deleted.
     """
     s3, deleted = cloud.client("s3"), 0
-    for batch in _listed(cloud, bucket, prefix):
+    for batch in _listed(cloud, bucket, prefix, only):
         keys = [{"Key": found["Key"]} for found in batch]
         with explained(f"deleting in s3://{bucket}/{prefix}"):
             answer = s3.delete_objects(
@@ -210,7 +213,7 @@ def delete_bucket(cloud: Cloud, bucket: str) -> bool:
     return True
 
 
-def _listed(cloud: Cloud, bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
+def _listed(cloud: Cloud, bucket: str, prefix: str, only: re.Pattern[str]) -> Iterator[list[dict[str, Any]]]:
     """Yield what lies below a prefix, at most 1,000 objects at a time, as many as S3 deletes at once."""
     s3 = cloud.client("s3")
     with explained(f"s3://{bucket}/{prefix}"):
@@ -219,7 +222,7 @@ def _listed(cloud: Cloud, bucket: str, prefix: str) -> Iterator[list[dict[str, A
         )
         try:
             for page in pages:
-                if page.get("Contents"):
-                    yield page["Contents"]
+                if meant := [found for found in page.get("Contents", []) if only.fullmatch(found["Key"])]:
+                    yield meant
         except s3.exceptions.NoSuchBucket:
             return

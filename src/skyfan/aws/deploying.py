@@ -1,6 +1,7 @@
 """Deploying: the package and the definition go to a bucket, then a change set makes or changes the stack."""
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from skyfan.aws.session import Cloud, explained
 from skyfan.aws.stack import NEVER_LIVED, Note, Stack, Watch
 from skyfan.aws.template import check_settings, definition_text, parameter_defaults
 from skyfan.errors import AwsError, InputError, StackError
-from skyfan.wording import size
+from skyfan.wording import counted, size
 
 PYTHON = "3.13"
 """Of the Lambda runtime in the template."""
@@ -60,6 +61,33 @@ class _Code:
 def code_prefix(name: str) -> str:
     """Return the folder of a stack in its code bucket."""
     return f"{name}/"
+
+
+def code_keys(name: str) -> re.Pattern[str]:
+    """Return what the objects are called that deployments of a stack make, and nothing that a user keeps there."""
+    return re.compile(
+        rf"{re.escape(code_prefix(name))}(package-[0-9a-f]{{32}}\.zip|statemachine-[0-9a-f]{{32}}\.asl\.json)"
+    )
+
+
+def executions_under_way(cloud: Cloud, stack: Stack | None) -> list[str]:
+    """Return the ARNs of a stack's executions that run now.
+
+    Raises
+    ------
+    AwsError
+        If AWS does not answer.
+    """
+    machine = stack.outputs.get("StateMachineArn") if stack else None
+    if machine is None:
+        return []
+    states = cloud.client("stepfunctions")
+    with explained("executions"):
+        try:
+            pages = states.get_paginator("list_executions").paginate(stateMachineArn=machine, statusFilter="RUNNING")
+            return [str(found["executionArn"]) for page in pages for found in page["executions"]]
+        except states.exceptions.StateMachineDoesNotExist:
+            return []
 
 
 def deploy(
@@ -111,8 +139,9 @@ def deploy(
     change_set = create_change_set(cloud, name, stack, {**settings, **code.parameters()})
     with _dropped_on_error(cloud, change_set, stack):
         changes = read_changes(cloud, change_set)
-    if changes is not None:
-        watch(Changes(changes))
+        if changes is not None:
+            watch(Changes(changes))
+            _tell_running(0 if dry_run else len(executions_under_way(cloud, stack)), watch)
     if dry_run or changes is None or change_set is None:
         drop(cloud, change_set, stack)
     else:
@@ -137,6 +166,14 @@ def _fitting(cloud: Cloud, stack: Stack | None, watch: Watch) -> dict[str, str]:
     most = max(1, free)
     watch(Note(f"the account has {free} functions at once to give: MaxConcurrency is {most}; ask AWS for more"))
     return {"MaxConcurrency": str(most)}
+
+
+def _tell_running(executions: int, watch: Watch) -> None:
+    """Say what a deployment is to runs under way: a function's next call has its new code."""
+    if executions:
+        watch(
+            Note(f"{counted(executions, 'execution')} under way: tasks that start later run the new code and settings")
+        )
 
 
 def _value(settings: Mapping[str, str], stack: Stack | None, name: str) -> str:

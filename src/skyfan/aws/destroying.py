@@ -1,16 +1,21 @@
 """Destroying: what a deployment made goes, in an order in which doing it again goes on; what is a user's stays."""
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from skyfan.aws import buckets
 from skyfan.aws import stack as stacks
 from skyfan.aws.buckets import Contents
-from skyfan.aws.deploying import code_prefix
+from skyfan.aws.deploying import code_keys, code_prefix, executions_under_way
 from skyfan.aws.session import Cloud, explained
 from skyfan.aws.stack import Note, ResourceEvent, Stack, Watch
 from skyfan.errors import AwsError, StackError
 from skyfan.wording import counted, size
+
+STOP_WAIT_S = 60.0
+"""Seconds that executions have to end in, after they were told to stop."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Doomed:
     stack: Stack | None
     """None if it is gone already, and only objects are left."""
     running: int
-    """Executions under way, which would end; 100 stands for any more."""
+    """Executions under way, which are stopped first."""
     code: Contents
     results: Contents | None
     """None if they are kept."""
@@ -52,8 +57,8 @@ def destroy(
 ) -> Destroyed | None:
     """Delete a stack and its code, and with `delete_results` the results bucket, if the stack made it.
 
-    The stack goes first, so that nothing writes any more. CloudFormation remembers a deleted stack, so that what was
-    interrupted is found and gone on with.
+    Executions are stopped and the stack goes first, so that nothing writes any more. CloudFormation remembers a
+    deleted stack, so that what was interrupted is found and gone on with.
 
     Parameters
     ----------
@@ -72,7 +77,7 @@ def destroy(
     StackError
         If there is nothing of that name, or another operation is under way.
     AwsError
-        If AWS does not answer, or a resource cannot be deleted.
+        If AWS does not answer, an execution does not stop, or a resource cannot be deleted.
     """
     stack = stacks.find_stack(cloud, name)
     _check_deletable(stack)
@@ -82,11 +87,12 @@ def destroy(
     step = f"stack {name}"
     try:
         if doomed.stack is not None:
+            _stop_executions(cloud, doomed.stack, watch)
             _delete_stack(cloud, doomed.stack, watch)
         step = "its results and code"
         results = _delete_results(cloud, doomed.results, watch) if doomed.results else 0
         step = "its code"
-        objects = buckets.empty(cloud, doomed.code.bucket, doomed.code.prefix)
+        objects = buckets.empty(cloud, doomed.code.bucket, doomed.code.prefix, code_keys(name))
         watch(Note(f"deleted {counted(objects, 'object')} of code from s3://{doomed.code.bucket}/{doomed.code.prefix}"))
         bucket = _delete_code_bucket(cloud, doomed.code.bucket)
     except KeyboardInterrupt:
@@ -107,7 +113,8 @@ def _doomed(cloud: Cloud, name: str, stack: Stack | None, delete_results: bool, 
     """Count what would go."""
     known = stack or stacks.former_stack(cloud, name)
     told = known.parameters.get("CodeBucket") if known else None
-    code = buckets.contents(cloud, code_bucket or told or buckets.default_code_bucket(cloud), code_prefix(name))
+    where = code_bucket or told or buckets.default_code_bucket(cloud)
+    code = buckets.contents(cloud, where, code_prefix(name), code_keys(name))
     made = known.made_bucket if known else None
     made = made if made and buckets.check_bucket(cloud, made, "--stack") else None
     if stack is None and not code.objects and not (delete_results and made):
@@ -120,7 +127,7 @@ def _doomed(cloud: Cloud, name: str, stack: Stack | None, delete_results: bool, 
     if delete_results and known and made:
         _check_unused(cloud, made, known)
         results = buckets.contents(cloud, made)
-    return Doomed(stack, _running(cloud, stack), code, results, "" if results or not made else made)
+    return Doomed(stack, len(executions_under_way(cloud, stack)), code, results, "" if results or not made else made)
 
 
 def _check_unused(cloud: Cloud, bucket: str, stack: Stack) -> None:
@@ -132,17 +139,25 @@ def _check_unused(cloud: Cloud, bucket: str, stack: Stack) -> None:
         )
 
 
-def _running(cloud: Cloud, stack: Stack | None) -> int:
-    arn = stack.outputs.get("StateMachineArn") if stack else None
-    if arn is None:
-        return 0
-    states = cloud.client("stepfunctions")
-    with explained("executions"):
-        try:
-            found = states.list_executions(stateMachineArn=arn, statusFilter="RUNNING", maxResults=100)
-        except states.exceptions.StateMachineDoesNotExist:
-            return 0
-    return len(found["executions"])
+def _stop_executions(cloud: Cloud, stack: Stack, watch: Watch) -> None:
+    """Stop what runs, also what is started meanwhile, and wait for the end of it."""
+    states, told = cloud.client("stepfunctions"), set[str]()
+    until = time.monotonic() + STOP_WAIT_S
+    while running := executions_under_way(cloud, stack):
+        if time.monotonic() > until:
+            raise AwsError(
+                f"stack {stack.name}: {counted(len(running), 'execution')} of it still under way {STOP_WAIT_S:.0f} s "
+                f"after being told to stop, as {running[0]}; expected their end, and nobody who starts more; nothing "
+                "was deleted: look at it in the console, Step Functions, then do the same again"
+            )
+        for execution in running:
+            if execution not in told:
+                with explained(f"stop of the execution {execution}"), suppress(states.exceptions.ExecutionDoesNotExist):
+                    states.stop_execution(executionArn=execution, error="Stopped", cause="skyfan aws destroy")
+                told.add(execution)
+        time.sleep(min(stacks.POLL_S, 0.5))
+    if told:
+        watch(Note(f"stopped {counted(len(told), 'execution')}"))
 
 
 def _delete_stack(cloud: Cloud, stack: Stack, watch: Watch) -> None:

@@ -11,7 +11,7 @@ from skyfan.aws.bill import bill
 from skyfan.aws.following import CLOCKS_S, Following, OverBudgetError
 from skyfan.aws.forecast import forecast, prices_of
 from skyfan.aws.ledger import Configuration, Ledger
-from skyfan.aws.machine import find_execution, raise_failed, start, stop
+from skyfan.aws.machine import check_same, describe, find_execution, raise_failed, start, stop
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import Stack, describe_stack
 from skyfan.errors import (
@@ -81,6 +81,11 @@ def drive(
         If it cannot be watched; what was started goes on.
     """
     limit_usd = _limit(max_cost)
+    if detach and limit_usd is not None:
+        raise InputError(
+            "detach and max_cost are both asked for; expected one of them: nobody would watch what the run costs. "
+            "Leave --detach out, or --max-cost and see what 'skyfan run --dry-run' says"
+        )
     watch = forgiving(watch)
     stack = describe_stack(cloud, stack_name)
     check_place(payload, stack)
@@ -92,9 +97,37 @@ def drive(
     except StackError:
         raise
     except (AwsError, StoreError) as error:
-        if driver.execution is None:
+        if driver.execution is None and not driver.starting:
             raise
         raise type(error)(f"{error.args[0].rstrip('.')}. {driver.where_left()}") from error
+
+
+def preview(
+    payload: Payload,
+    cloud: Cloud,
+    stack_name: str,
+    watch: Watcher,
+    *,
+    warnings: list[str] | None = None,
+    overwrite: bool = False,
+    max_cost: float | Decimal | None = None,
+) -> Plan:
+    """Say what `drive` would do and what that would cost, and write nothing.
+
+    Parameters
+    ----------
+    payload, cloud, stack_name, watch, warnings, overwrite, max_cost
+        As for `drive`; `watch` is told the price.
+
+    Raises
+    ------
+    InputError, StackError, BudgetError, AwsError, StoreError
+        As `drive`, before it starts.
+    """
+    limit_usd = _limit(max_cost)
+    stack = describe_stack(cloud, stack_name)
+    check_place(payload, stack)
+    return _Driver(payload, cloud, stack, forgiving(watch), limit_usd).preview(list(warnings or ()), overwrite)
 
 
 def check_place(payload: Payload, stack: Stack) -> None:
@@ -143,11 +176,19 @@ class _Driver:
         self._bucket = self._store.bucket(self.payload.bucket)
         self._keys = RunKeys(self.payload.result_path)
         self._configuration = Configuration.of(self.stack)
-        self._starting = False
+        self.starting = False
+
+    def preview(self, warnings: list[str], overwrite: bool) -> Plan:
+        plan = stages.preview(self.payload, self._store, overwrite=overwrite)
+        plan.warnings[:0] = warnings
+        self._price(plan, *prices_of(self.cloud.region, strict=self.limit_usd is not None))
+        return plan
 
     def drive(self, warnings: list[str], *, overwrite: bool, detach: bool) -> Summary | None:
         machine = self.stack.state_machine_arn
         running = find_execution(self.cloud, machine, self.run, self._bucket, self._keys)
+        if running is not None:
+            check_same(describe(self.cloud, running) or {}, self.payload)
         if running is not None and overwrite:
             raise ClaimedError(
                 f"{self.run}: the execution {running} is under way; expected none to overwrite: wait for it, or stop "
@@ -161,7 +202,7 @@ class _Driver:
         prices, notes = prices_of(self.cloud.region, strict=self.limit_usd is not None)
         if running is None:
             self._price(plan, prices, notes)
-            self._starting = True
+            self.starting = True
             self.execution = start(self.cloud, machine, self.payload, overwrite=overwrite)
         else:
             self.execution = running
@@ -185,14 +226,15 @@ class _Driver:
 
     def where_left(self) -> str:
         """Say what goes on when nobody watches any more."""
-        if self.execution is None and self._starting:
+        if self.execution is None and self.starting:
             return f"{self.run}: interrupted while it was started; if it was, the same command watches it"
         if self.execution is None:
             return f"{self.run}: stopped before anything was started"
+        unlimited = " without --max-cost" if self.limit_usd is not None else ""
         return (
-            f"{self.run}: no longer watched, but the run goes on, as the execution {self.execution}. 'skyfan run' with "
-            f"the same payload watches it again, 'skyfan status {self.run} --store s3://' says where it stands, "
-            f"'skyfan stop {self.run} --store s3://' stops it"
+            f"{self.run}: no longer watched, but the run goes on{unlimited}, as the execution {self.execution}. "
+            f"'skyfan run' with the same payload watches it again, 'skyfan status {self.run} --store s3://' says where "
+            f"it stands, 'skyfan stop {self.run} --store s3://' stops it"
         )
 
     def _price(self, plan: Plan, prices: Prices, notes: list[str]) -> None:
@@ -214,9 +256,11 @@ class _Driver:
             found = following.follow()
         except OverBudgetError as over:
             stop(self.cloud, following.execution, self._bucket, self._keys, cause="over the limit of --max-cost")
+            if stopped := describe(self.cloud, following.execution):
+                self._bill(stopped, ledger, notes)
             raise BudgetError(
-                f"{self.run}: stopped, since it has cost {over.spent:.4f} USD, without the tasks that were under way; "
-                f"expected at most {self.limit_usd} (--max-cost). What is done is kept: run the same payload again "
+                f"{self.run}: stopped, since with the tasks under way it would cost {over.spent:.4f} USD; expected at "
+                f"most {self.limit_usd} (--max-cost). What is done is kept: run the same payload again "
                 "with a higher limit to go on"
             ) from None
         succeeded = found["status"] == "SUCCEEDED"

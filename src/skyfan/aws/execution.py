@@ -56,6 +56,7 @@ def begin(start: Start, store: Store) -> Begun:
         plan = stages.initialize(payload, store, overwrite=request.overwrite)
         bucket.put(keys.pending, encode_manifest(plan.pending))
     concurrency, capped = _concurrency(payload)
+    tolerated = min(Policy.of(payload, len(plan.tasks)).tolerated_failures, len(plan.tasks))
     return Begun(
         execution=start.execution,
         payload=payload.to_mapping(),
@@ -68,8 +69,8 @@ def begin(start: Start, store: Store) -> Begun:
         max_attempts=payload.max_attempts,
         task_timeout_s=math.ceil(payload.task_timeout_s),
         # one limit says all: it is the smaller of the payload's two, and counts failures against the whole run
-        tolerated_failure_percentage=100.0,
-        tolerated_failure_count=Policy.of(payload, len(plan.tasks)).tolerated_failures,
+        tolerated_failure_percentage=100.0 if tolerated else 0.0,
+        tolerated_failure_count=tolerated,
         started_at=started_at,
         planned_at=utc_now(),
         warnings=[*warnings, *capped, *plan.warnings],

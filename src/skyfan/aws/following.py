@@ -31,7 +31,7 @@ CLOCKS_S = 1.0  # by which the clocks of AWS's services may differ
 
 
 class OverBudgetError(Exception):
-    """What the run has cost is above its limit; whoever follows it has to stop it."""
+    """What the run will have cost with the tasks under way is above its limit; whoever follows it has to stop it."""
 
     def __init__(self, spent: Decimal) -> None:
         super().__init__(spent)
@@ -139,9 +139,12 @@ class Following:
         for report in self._new_reports():
             self._ledger.add(report)
             self._watch(TaskDone(report))
-        spent = self._ledger.cost().total_usd
-        if self._limit_usd is not None and spent > self._limit_usd and found["status"] == RUNNING:
-            raise OverBudgetError(spent)
+        if self._limit_usd is not None and found["status"] == RUNNING:
+            left = len(self._tasks) - len(self._done) - len(self._given_up)
+            under_way = min(left, self._ledger.configuration.max_concurrency)
+            bound = self._ledger.cost().total_usd + under_way * self._ledger.attempt_usd()
+            if bound > self._limit_usd:
+                raise OverBudgetError(bound)
         return found
 
     def _take_in_earlier(self) -> None:
@@ -158,7 +161,8 @@ class Following:
         self._count(get=len(new))
         for rank, data in zip(new, self._bucket.get_many(map(self._keys.report, new)), strict=True):
             report = decode_report(data)
-            if report is not None and report.answers(self._tasks[rank]):
+            # of a run that is overwritten the earlier reports are there until Initialize deletes them
+            if report is not None and self._is_ours(report) and report.answers(self._tasks[rank]):
                 self._done.add(rank)
                 yield report
 

@@ -167,7 +167,11 @@ def _code(place: Place, bucket: str) -> list[dict[str, Any]]:
     settings = "CreateBucket DeleteBucket GetBucketTagging PutBucketTagging PutBucketPolicy PutBucketPublicAccessBlock "
     return [
         _allow("CodeBucket", _actions("s3", f"{settings}PutEncryptionConfiguration ListBucket"), [where]),
-        _allow("Code", _actions("s3", "GetObject PutObject DeleteObject"), [f"{where}/{place.stack}/*"]),
+        _allow(
+            "Code",
+            _actions("s3", "GetObject PutObject DeleteObject"),
+            [f"{where}/{place.stack}/{name}" for name in ("package-*.zip", "statemachine-*.asl.json")],
+        ),
     ]
 
 
@@ -211,7 +215,10 @@ def _made(place: Place) -> list[dict[str, Any]]:
         "UpdateFunctionConfiguration GetFunctionCodeSigningConfig GetFunctionRecursionConfig "
         "GetRuntimeManagementConfig TagResource UntagResource ListTags"
     )
-    of_groups = "CreateLogGroup DeleteLogGroup PutRetentionPolicy TagResource UntagResource ListTagsForResource"
+    of_groups = (
+        "CreateLogGroup DeleteLogGroup PutRetentionPolicy TagResource UntagResource ListTagsForResource "
+        "GetDataProtectionPolicy DescribeIndexPolicies"
+    )
     of_machine = (
         "CreateStateMachine DescribeStateMachine UpdateStateMachine DeleteStateMachine TagResource UntagResource "
         "ListTagsForResource ListExecutions"
@@ -224,6 +231,7 @@ def _made(place: Place) -> list[dict[str, Any]]:
         _allow("Functions", _actions("lambda", of_functions), functions),
         _allow("Logs", _actions("logs", of_groups), [name + end for name in groups for end in ("", ":*")]),
         _allow("StateMachine", _actions("states", of_machine), [place.arn("states", f"stateMachine:{place.stack}")]),
+        _allow("StopExecutions", ["states:StopExecution"], [place.arn("states", f"execution:{place.stack}:*")]),
         _allow(
             "LogDelivery",  # nor have these
             _actions("logs", of_delivery),

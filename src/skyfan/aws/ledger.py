@@ -1,6 +1,7 @@
 """What the reports of an execution say that it cost, while it goes on."""
 
 from collections import Counter
+from decimal import Decimal
 from typing import cast
 
 from msgspec import Struct
@@ -122,6 +123,11 @@ class Ledger:
         return self.billed(
             (*functions, control), self.states(), (self.attempts + CONTROL_CALLS) * LOGGED_BYTES_PER_CALL
         )
+
+    def attempt_usd(self) -> Decimal:
+        """Return what Lambda asks for one attempt, on average; 0 before the first has ended."""
+        lines = (line for line in self.cost().lines if line.what.startswith("Lambda infer"))
+        return sum((line.usd for line in lines), Decimal(0)) / max(1, self.attempts)
 
     def billed(self, functions: tuple[LambdaUse, ...], states: StatesUse, logged_bytes: int) -> Cost:
         """Return the bill with these functions, states and logs; the requests to S3 follow from the reports."""

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 from skyfan import errors
 from skyfan.aws.session import Cloud, explained
-from skyfan.errors import AwsError, ClaimedError, RunFailedError, RunStoppedError, SkyfanError, StackError
+from skyfan.errors import AwsError, ClaimedError, PayloadError, RunFailedError, RunStoppedError, SkyfanError, StackError
 from skyfan.keys import RunKeys
 from skyfan.lease import read_lease, release_for
-from skyfan.payload import Payload
+from skyfan.payload import Payload, differing_keys, parse_payload
 from skyfan.storage import Bucket
 from skyfan.summary import Summary
 
@@ -71,6 +71,26 @@ def execution_name(run: str) -> str:
 
 def _digest(run: str) -> str:
     return hashlib.sha256(run.encode()).hexdigest()[:12]
+
+
+def check_same(found: Mapping[str, Any], payload: Payload) -> None:
+    """Check that an execution does what a payload asks for.
+
+    Raises
+    ------
+    ClaimedError
+        If it was started with another.
+    """
+    try:
+        other, _ = parse_payload(json.loads(found.get("input") or "{}")["payload"])
+    except (ValueError, KeyError, TypeError, PayloadError):
+        return  # an input that is none: Initialize says so
+    differing = differing_keys(other, payload)
+    if differing:
+        raise ClaimedError(
+            f"{payload.run_id}: the execution {found['executionArn']} is at work there with another payload, of which "
+            f"{', '.join(differing)} differ; expected the same: choose another result_path, or stop it first"
+        )
 
 
 def find_execution(cloud: Cloud, state_machine: str, run: str, bucket: Bucket, keys: RunKeys) -> str | None:

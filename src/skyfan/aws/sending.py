@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,14 +100,32 @@ def indexed(files: Sequence[File]) -> dict[str, str]:
     return hashes
 
 
-def guards(files: Sequence[File]) -> dict[str, set[str]]:
-    """Return the partitions that each index guards; where there is none, it is one that goes when they are there."""
+def guards(files: Sequence[File], prefix: str) -> dict[str, set[str]]:
+    """Return the partitions that each index guards; where there is none, it is one that goes when they are there.
+
+    Those of a nested folder that have none are guarded at `prefix`, the upload's own, too: a payload may name either.
+    """
     known = {file.key for file in files if file.is_index}
     guards: dict[str, set[str]] = {}
     for key in (file.key for file in files if file.key.endswith(SUFFIXES)):
         above = [index_of(str(folder)) for folder in Path(key).parents[:-1]]
-        guards.setdefault(next((index for index in above if index in known), above[0]), set()).add(key)
+        nearest = next((index for index in above if index in known), None)
+        for index in [nearest] if nearest else [above[0], index_of(prefix)]:
+            guards.setdefault(index, set()).add(key)
     return guards
+
+
+def strangers(files: Sequence[File], there: Iterable[str]) -> list[str]:
+    """Return the partitions among those that are there that would pass as part of this upload, and are none of it.
+
+    An index of the upload says what belongs to it, and lies above all that it speaks for.
+    """
+    ours = {file.key for file in files}
+    spoken_for = tuple(file.key.removesuffix(INDEX_NAME) for file in files if file.is_index)
+    return sorted(
+        (key for key in there if key.endswith(SUFFIXES) and key not in ours and not key.startswith(spoken_for)),
+        key=natural,
+    )
 
 
 def part_bytes(length: int) -> int:

@@ -7,7 +7,7 @@ is read from the disk piece by piece, and never held as a whole.
 import hashlib
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -29,11 +29,12 @@ from skyfan.aws.sending import (
     indexed,
     part_bytes,
     reading,
+    strangers,
 )
 from skyfan.aws.session import Cloud, explained
 from skyfan.errors import AwsError, InputError, RunStoppedError, SkyfanError, SurveyError
 from skyfan.keys import INDEX_NAME, check_bucket, check_prefix
-from skyfan.partitions import Index, decode_index
+from skyfan.partitions import SUFFIXES, Index, decode_index
 from skyfan.wording import counted, size
 
 MOST_WORKERS = 64
@@ -90,7 +91,8 @@ def upload(
     Raises
     ------
     InputError
-        If the files or names cannot be used, the bucket is not there or elsewhere, or something else is there.
+        If the files or names cannot be used, the bucket is not there or elsewhere, or something else is there: an
+        object of another content, or, whatever `overwrite` says, a partition that would pass as one of these.
     SurveyError
         If partitions are not what the index beside them says.
     AwsError
@@ -106,7 +108,7 @@ def upload(
     source = source.expanduser()
     files = collect(source, prefix)
     hashes = indexed(files)
-    guarded = guards(files) if source.is_dir() else {}
+    guarded = guards(files, prefix) if source.is_dir() else {}
     job = _Upload(cloud, bucket, files, hashes, progress)
     try:
         with ThreadPoolExecutor(workers) as job.pool:
@@ -135,6 +137,8 @@ class _Upload:
     def run(self, folder: str, guarded: dict[str, set[str]], overwrite: bool) -> int:
         """Send what is not there; return how many files were."""
         listed = self._listed(folder, guarded.keys() | self._left.keys())
+        if guarded:
+            self._check_alone(folder, listed)
         marks = {key for key in guarded.keys() & listed.keys() if self._is_mark(key)}
         candidates = [file for file in self._files if listed.get(file.key) == file.size]
         same = {file.key for file, is_same in self._each(self._is_same, candidates) if is_same}
@@ -167,7 +171,7 @@ class _Upload:
         return f"s3://{self._bucket}/{key}"
 
     def _listed(self, folder: str, keys: AbstractSet[str]) -> dict[str, int]:
-        """Return the bytes of those objects that are there, of a bucket that is one of this region."""
+        """Return the bytes of those objects, and of any partition, that are there, of a bucket of this region."""
         where = f"bucket {self._bucket}"
         with explained(where):
             try:  # S3 says why it refuses a listing, but not of a HEAD
@@ -176,7 +180,7 @@ class _Upload:
                     item["Key"]: item["Size"]
                     for page in pages
                     for item in page.get("Contents", [])
-                    if item["Key"] in keys
+                    if item["Key"] in keys or item["Key"].endswith(SUFFIXES)
                 }
                 region = self._client.head_bucket(Bucket=self._bucket).get("BucketRegion", self._region)
             except self._client.exceptions.NoSuchBucket as error:
@@ -189,6 +193,16 @@ class _Upload:
                 "region cost: choose another bucket or --region"
             )
         return found
+
+    def _check_alone(self, folder: str, there: Iterable[str]) -> None:
+        """Refuse to mix with partitions of another set, as those that a smaller one leaves of a larger one."""
+        if found := strangers(self._files, there):
+            more = f" and {counted(len(found) - 3, 'other')}" if len(found) > 3 else ""
+            raise InputError(
+                f"{', '.join(map(self._at, found[:3]))}{more}: partitions that are not part of this upload, and would "
+                f"be read with it from {self._at(folder)}; nothing was sent; expected no others where no index says "
+                "which belong together: choose another prefix, or delete them; --overwrite does not"
+            )
 
     def _is_mark(self, key: str) -> bool:
         with explained(self._at(key)):

@@ -72,11 +72,16 @@ def run(
     """
     import skyfan
     from skyfan.progress import watching
-    from skyfan.tables import summary_rows
+    from skyfan.tables import plan_rows, summary_rows
 
     aws = {name: options.pop(name) for name in AWS_OPTIONS}
     if dry_run:
-        _show_plan(payload, store or ("s3://" if engine == "aws" else None), overwrite, json_lines, options)
+        del aws["detach"]
+        with watching(json_lines=json_lines, quiet=quiet) as watch:
+            planned = skyfan.plan(
+                payload, store=store, engine=engine, watch=watch, overwrite=overwrite, **aws, **options
+            )
+        _print(planned.describe() if json_lines else None, f"plan of {planned.payload.run_id}", plan_rows(planned))
         return
     noted = _Noted()
     try:
@@ -132,14 +137,6 @@ class _Noted:
             show("cost", bill_rows(self._bill))
 
 
-def _show_plan(payload: str, store: str | None, overwrite: bool, json_lines: bool, options: dict[str, Any]) -> None:
-    import skyfan
-    from skyfan.tables import plan_rows
-
-    planned = skyfan.plan(payload, store=store, overwrite=overwrite, **options)
-    _print(planned.describe() if json_lines else None, f"plan of {planned.payload.run_id}", plan_rows(planned))
-
-
 @click.command()
 @click.argument("name", metavar="RUN")
 @store_option
@@ -177,8 +174,8 @@ def status(name: str, store: str | None, profile: str | None, json_lines: bool) 
     from skyfan.standing import checked_with_aws
     from skyfan.tables import standing_rows
 
-    standing = skyfan.open_run(name, store=store).status()
-    standing = checked_with_aws(standing, lambda region: Cloud(region, profile))
+    opened = skyfan.open_run(name, store=store)
+    standing = checked_with_aws(opened.status(), lambda region: Cloud(region, profile), opened.status)
     _print(standing.encode() if json_lines else None, standing.run, standing_rows(standing))
     if standing.state not in {"complete", "running"}:
         sys.exit(INCOMPLETE)

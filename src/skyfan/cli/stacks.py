@@ -64,8 +64,7 @@ def question(name: str, doomed: Doomed) -> str:
     if doomed.stack:
         lines.append(f"stack {name} ({doomed.stack.status}) in account {doomed.stack.account}, {doomed.stack.region}")
     if doomed.running:
-        more = " or more" if doomed.running >= 100 else ""
-        lines.append(f"{counted(doomed.running, 'execution')}{more} under way, which will fail")
+        lines.append(f"{counted(doomed.running, 'execution')} under way, to be stopped first")
     lines.append(f"{counted(code.objects, 'object')} of code, {size(code.bytes)}, in s3://{code.bucket}/{code.prefix}")
     if results:
         lines.append(f"bucket {results.bucket} with {counted(results.objects, 'object')}, {size(results.bytes)}")
