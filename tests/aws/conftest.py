@@ -5,11 +5,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from aws.states import Machine, serve
 from s3 import request
 from skyfan.aws import handlers
+
+
+@pytest.fixture(autouse=True)
+def own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 look for credentials in each test: its default session keeps those that it found first."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture

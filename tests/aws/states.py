@@ -1,6 +1,7 @@
 """The state machine on moto: its strict parser and its engine, with our handlers behind the Lambda API."""
 
 import json
+import os
 import re
 import socket
 import threading
@@ -135,18 +136,28 @@ def serve() -> Iterator[Machine]:
             server.server_close()
 
 
+_parse = cache(json_path.parse)
+_make_client = lambda_eval_utils.boto_client_for
+
+
+@cache
+def _client_of(server: str, region: str, service: str) -> Any:
+    return _make_client(region, service)
+
+
+def _client_for(region: str, service: str, state_credentials: Any = None) -> Any:
+    return _client_of(os.environ["MOTO_PORT"], region, service)  # two servers may be up
+
+
 def _hasten(patch: pytest.MonkeyPatch) -> None:
     """Have moto keep what it makes anew for each task: a parser a path, a client a call, its folders a request.
 
     That is half of what it takes, 60 ms of processor time a task.
     """
     folders = frozenset(backends.list_of_moto_modules())
-    make_client = cache(lambda_eval_utils.boto_client_for)
     patch.setattr(backends, "list_of_moto_modules", lambda: folders)
-    patch.setattr(json_path, "parse", cache(json_path.parse))
-    patch.setattr(
-        lambda_eval_utils, "boto_client_for", lambda region, service, state_credentials: make_client(region, service)
-    )
+    patch.setattr(json_path, "parse", _parse)
+    patch.setattr(lambda_eval_utils, "boto_client_for", _client_for)
 
 
 class _Named(ErrorName):

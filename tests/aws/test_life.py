@@ -275,7 +275,7 @@ def test_a_bad_partition_is_missed_and_mended(account: Account) -> None:
     before = account.stored("results/mended/reports")
 
     (mended / "2.safetensors").write_bytes(good)
-    assert "1 were there already" in account.shell("aws", "upload", mended, "--overwrite")
+    assert "1 file there already" in account.shell("aws", "upload", mended, "--overwrite")
     told = account.run(payload)
     assert [event["report"]["rank"] for event in told["TaskDone"]] == [1]
     summary = told["Ended"][0]["summary"]

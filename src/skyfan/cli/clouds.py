@@ -117,7 +117,7 @@ def upload(
         return
     click.echo(
         f"s3://{done.bucket}/{done.prefix}/: {counted(done.files, 'file')}, {size(done.bytes)}; sent "
-        f"{size(done.bytes_sent)} in {done.seconds:.1f} s, {done.skipped} were there already"
+        f"{size(done.bytes_sent)} in {done.seconds:.1f} s, {counted(done.skipped, 'file')} there already"
     )
 
 
