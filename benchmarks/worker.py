@@ -119,6 +119,28 @@ def run_worker(
     return cold, warm
 
 
+def inside_ms(folder: Path) -> float:
+    """Return what the handler itself takes besides its phases, from parse to return in this process: median, ms."""
+    payload = {
+        "bucket": "bucket",
+        "data_bucket": "bucket",
+        "data_prefix": "25MB",
+        "result_path": "results/inside",
+        "model": core.KINDS["int8"],
+        "batch_size": core.BATCH_SIZE,
+    }
+    begun = handlers.initialize({"request": {"payload": payload}, "execution": "arn:inside"}, None)
+    found = []
+    for event in items(begun, Store(str(folder))):
+        started = time.perf_counter()
+        handlers.infer(event, None)
+        wall_s = time.perf_counter() - started
+        report = folder / "bucket" / "results" / "inside" / "reports" / f"{event['task']['rank']:05d}.json"
+        seconds = json.loads(report.read_bytes())["seconds"]
+        found.append(1000 * (wall_s - sum(seconds[name] for name in PHASES)))
+    return round(statistics.median(found[1:]), 2)
+
+
 def run_peer(folder: Path, peer: Path) -> Figures:
     """Do one partition the original's way, in a fresh process."""
     model = folder / "peer" / "model.pt"
@@ -156,6 +178,7 @@ def measure(folder: Path, rounds: int, peer: Path | None) -> Figures:
         figures[f"times_fewer_gb_s_{kind}"] = round(
             statistics.median(a["gb_s_used"] / b["gb_s_used"] for a, b in pairs), 1
         )
+    figures["handler_overhead_ms"] = inside_ms(folder)
     figures["import_s"] = import_seconds(python, tree, 5)
     figures["package"] = {
         "unzipped_mb": round(built.unzipped_bytes / 2**20, 1),
