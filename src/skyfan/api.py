@@ -79,10 +79,8 @@ def run(
     checked, warnings = _payload(payload, overrides)
     if engine == AWS:
         from skyfan.aws import driver
-        from skyfan.aws.session import resolve_stack
 
-        _check_for_aws(store, workers)
-        cloud, name = _cloud(region, profile), resolve_stack(stack)
+        cloud, name = _place_on_aws(store, workers, stack, region, profile)
         options: dict[str, Any] = {"overwrite": overwrite, "max_cost": max_cost, "detach": detach}
         driver.drive(checked, cloud, name, watch, warnings=warnings, **options)
         return Run(cloud.store(), checked.bucket, checked.result_path)
@@ -121,10 +119,8 @@ def plan(
     checked, warnings = _payload(payload, overrides)
     if engine == AWS:
         from skyfan.aws import driver
-        from skyfan.aws.session import resolve_stack
 
-        _check_for_aws(store, None)
-        cloud, name = _cloud(region, profile), resolve_stack(stack)
+        cloud, name = _place_on_aws(store, None, stack, region, profile)
         return driver.preview(checked, cloud, name, watch, warnings=warnings, overwrite=overwrite, max_cost=max_cost)
     _check_for_others(engine, stack=stack, region=region, profile=profile, max_cost=max_cost)
     opened = open_store(store)
@@ -210,11 +206,17 @@ def _cloud(region: str | None, profile: str | None) -> "Cloud":
     return Cloud(region, profile)
 
 
-def _check_for_aws(store: str | Path | None, workers: int | None) -> None:
+def _place_on_aws(
+    store: str | Path | None, workers: int | None, stack: str | None, region: str | None, profile: str | None
+) -> "tuple[Cloud, str]":
+    """Return the account and the stack to run on; what only other engines take is refused."""
+    from skyfan.aws.session import resolve_stack
+
     if store is not None and str(store).rstrip("/") != S3.rstrip("/"):
         raise InputError(f"store: got {store} with the engine 'aws'; expected {S3}, or none: its buckets lie on S3")
     if workers is not None:
         raise InputError(f"workers: got {workers} with the engine 'aws'; expected none: limit it with max_concurrency")
+    return _cloud(region, profile), resolve_stack(stack)
 
 
 def _check_for_others(engine: str, **given: object) -> None:

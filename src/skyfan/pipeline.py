@@ -18,7 +18,7 @@ from skyfan.payload import Payload
 from skyfan.reports import collect, names_of
 from skyfan.stages import Plan
 from skyfan.storage import Store
-from skyfan.summary import Drive, Summary, decode_summary
+from skyfan.summary import Drive, Summary
 from skyfan.task import Task, TaskError, decode_report
 from skyfan.watching import Ended, Planned, TaskDone, TaskGivenUp, TaskRetried, Ticked, Watcher, forgiving
 from skyfan.wording import counted
@@ -69,7 +69,7 @@ def drive(
     keys = RunKeys(payload.result_path)
     # what cannot run is refused, and what is done is found done, before anything is written
     seen = stages.preview(payload, store, overwrite=overwrite)
-    finished = _finished(seen, store)
+    finished = stages.found_finished(seen, store)
     if finished is not None:
         watch(Ended(finished, found_finished=True, warnings=(*(warnings or ()), *seen.warnings)))
         return finished
@@ -108,22 +108,13 @@ def _where_stopped(payload: Payload, store: Store) -> str:
     return f"{payload.run_id}: stopped{done}; nothing of these is lost: run the same payload again to go on"
 
 
-def _finished(plan: Plan, store: Store) -> Summary | None:
-    """Return the summary of a run of which nothing is left to do, not even to claim its path again."""
-    if plan.pending or plan.surplus:
-        return None
-    bucket, keys = store.bucket(plan.payload.bucket), RunKeys(plan.payload.result_path)
-    summary = decode_summary(bucket.get(keys.summary))
-    return summary if summary is not None and summary.complete and bucket.head(keys.payload) else None
-
-
 def _map(
     plan: Plan, store: Store, open_engine: OpenEngine, watch: Watcher, lease: Lease
 ) -> tuple[Mapped, float, int, int]:
     """Infer every pending task; return how the map ended, its wall clock in s, the rows predicted, the workers."""
     pending = {task.rank: task for task in plan.pending}
     if not pending:
-        watch(_planned(plan, 0))
+        watch(Planned.of(plan, 0))
         return Mapped(), 0.0, 0, 0
     rows = 0
 
@@ -146,24 +137,11 @@ def _map(
         watch(Ticked())
 
     with open_engine(Work(INFER, store.url), len(pending)) as engine:
-        watch(_planned(plan, engine.slots))
+        watch(Planned.of(plan, engine.slots))
         items = {rank: msgspec.json.encode(task) for rank, task in pending.items()}
         started = time.perf_counter()
         mapped = fan_out(engine, items, Policy.of(plan.payload, len(plan.tasks)), on_event, check)
         return mapped, time.perf_counter() - started, rows, engine.slots
-
-
-def _planned(plan: Plan, workers: int) -> Planned:
-    return Planned(
-        run=plan.payload.run_id,
-        tasks=len(plan.tasks),
-        tasks_done=len(plan.done),
-        rows=plan.rows,
-        rows_done=sum(plan.done.values()),
-        bytes=plan.size_bytes,
-        workers=workers,
-        warnings=tuple(plan.warnings),
-    )
 
 
 def _record(task: Task, store: Store, event: Failed) -> None:

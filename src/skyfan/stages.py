@@ -18,7 +18,7 @@ from skyfan.payload import Payload
 from skyfan.reports import collect, failed_report, is_done
 from skyfan.staging import inspect_model, resolve_model
 from skyfan.storage import Bucket, Store
-from skyfan.summary import Drive, Summary, judge
+from skyfan.summary import Drive, Summary, decode_summary, judge
 from skyfan.tally import Tally
 from skyfan.task import Report, Task, TaskError, decode_report, decode_task
 
@@ -120,6 +120,15 @@ def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Pl
     if before != manifest:
         bucket.put(keys.manifest, manifest)
     return result
+
+
+def found_finished(plan: Plan, store: Store) -> Summary | None:
+    """Return the summary of a run of which nothing is left to do, not even to claim its path again."""
+    if plan.pending or plan.surplus:
+        return None
+    bucket, keys = store.bucket(plan.payload.bucket), RunKeys(plan.payload.result_path)
+    summary = decode_summary(bucket.get(keys.summary))
+    return summary if summary is not None and summary.complete and bucket.head(keys.payload) else None
 
 
 def infer(task: Task, store: Store, attempt: int = 1) -> Report:

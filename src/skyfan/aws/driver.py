@@ -29,7 +29,6 @@ from skyfan.lease import release_for
 from skyfan.payload import Payload
 from skyfan.prices import Prices
 from skyfan.stages import Plan
-from skyfan.storage import Store
 from skyfan.summary import Summary, decode_summary
 from skyfan.watching import Ended, Planned, Priced, Started, TaskGivenUp, Ticked, Watcher, forgiving
 
@@ -196,7 +195,7 @@ class _Driver:
             )
         plan = stages.preview(self.payload, self._store, overwrite=overwrite)
         plan.warnings[:0] = warnings
-        if running is None and (finished := _finished(plan, self._store)) is not None:
+        if running is None and (finished := stages.found_finished(plan, self._store)) is not None:
             self.watch(Ended(finished, found_finished=True, warnings=tuple(plan.warnings)))
             return finished
         prices, notes = prices_of(self.cloud.region, strict=self.limit_usd is not None)
@@ -291,15 +290,6 @@ class _Driver:
         with suppress(KeyboardInterrupt):  # the run has ended: who does not wait for its bill does without
             billed = bill(self.cloud, self.stack.name, self.run, found, ledger, tick=lambda: self.watch(Ticked()))
             self.watch(replace(billed, notes=(*billed.notes, *notes)))
-
-
-def _finished(plan: Plan, store: Store) -> Summary | None:
-    """Return the summary of a run of which nothing is left to do; see `skyfan.pipeline`."""
-    if plan.pending or plan.surplus:
-        return None
-    bucket, keys = store.bucket(plan.payload.bucket), RunKeys(plan.payload.result_path)
-    summary = decode_summary(bucket.get(keys.summary))
-    return summary if summary is not None and summary.complete and bucket.head(keys.payload) else None
 
 
 def _is_of(summary: Summary, found: dict[str, Any]) -> bool:
