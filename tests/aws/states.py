@@ -24,7 +24,9 @@ from moto.stepfunctions.parser.asl.component.common.error_name.failure_event imp
 from moto.stepfunctions.parser.asl.component.state.exec.state_map.iteration import distributed_iteration_component
 from moto.stepfunctions.parser.asl.component.state.exec.state_map.result_writer.result_writer_decl import ResultWriter
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
+from moto.stepfunctions.parser.asl.eval.program_state import ProgramStopped
 from moto.stepfunctions.parser.asl.utils import json_path
 from werkzeug.serving import make_server
 
@@ -115,6 +117,7 @@ def serve() -> Iterator[Machine]:
         patch.setitem(default_user_config, "stepfunctions", {"execute_state_machine": True})
         patch.setattr(Map, "_map_run", _counting_failures(Map._map_run))
         patch.setattr(ResultWriter, "_eval_body", _write_results)
+        patch.setattr(Environment, "set_error", _unless_stopped(Environment.set_error))
         _hasten(patch)
         free.close()
         machine = Machine(f"http://127.0.0.1:{port}")
@@ -172,7 +175,7 @@ def _counting_failures(original: Callable[..., None]) -> Callable[..., None]:
         original(self, env=env, eval_input=eval_input)
         env.states.reset(before)  # a child that fails leaves its own there
         failed = eval_input.map_run_record.item_counter.describe()["failed"]
-        if failed > (eval_input.tolerated_failure_count or 0):
+        if env.is_running() and failed > (eval_input.tolerated_failure_count or 0):
             error = "States.ExceedToleratedFailureThreshold"
             details = MapRunFailedEventDetails(
                 error=error, cause="The specified tolerated failure threshold was exceeded"
@@ -187,6 +190,16 @@ def _counting_failures(original: Callable[..., None]) -> Callable[..., None]:
             )
 
     return run
+
+
+def _unless_stopped(original: Callable[..., None]) -> Callable[..., None]:
+    """Keep an execution that was stopped so, as AWS does: in moto whatever fails afterwards makes it a failed one."""
+
+    def set_error(self: Any, *arguments: Any, **options: Any) -> None:
+        if not isinstance(self.program_state(), ProgramStopped):
+            original(self, *arguments, **options)
+
+    return set_error
 
 
 def _write_results(self: Any, env: Any) -> None:
