@@ -10,6 +10,19 @@ import pytest
 import skyfan
 from factories import expected_z, make_rows
 from skyfan.errors import SkyfanError
+from skyfan.host import describe_host, usable_cores
+
+
+def test_a_worker_of_several_threads_gives_the_same_and_fills_the_machine_with_fewer(
+    root: Path, asked: dict[str, Any], finished: skyfan.Run
+) -> None:
+    cores = usable_cores()
+    run = skyfan.run(asked | {"result_path": "results/threads"}, store=root, threads=cores)
+    assert {report.threads for report in run.reports()} == {cores}
+    assert run.summary is not None
+    assert run.summary.drive.workers == 1
+    assert pa.table(run.predictions()).equals(pa.table(finished.predictions()))
+    assert {report.machine for report in run.reports()} == {describe_host()} == set(run.summary.machines)
 
 
 def test_a_run_returns_every_row_once_and_resumes_to_nothing(root: Path, asked: dict[str, Any]) -> None:

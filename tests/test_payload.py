@@ -224,6 +224,7 @@ OTHERS = {
     "file_limit": 5,
     "world_size": 5,
     "batch_size": 5,
+    "threads": 2,
     "script": "x",
     "S3_object_name": "x",
     "object_type": "file",

@@ -52,7 +52,7 @@ def check_claim(bucket: Bucket, keys: RunKeys, payload: Payload) -> None:
 def release_claim(bucket: Bucket, keys: RunKeys) -> None:
     """Delete what a run stored, by its names only; the claim goes last: an interruption leaves a run to resume."""
     release_tasks(bucket, keys)
-    bucket.delete([keys.summary, keys.combined, keys.pending, keys.manifest])
+    bucket.delete([keys.summary, keys.combined, keys.bill, keys.pending, keys.manifest])
     bucket.delete([keys.payload])
 
 

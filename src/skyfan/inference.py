@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from skyfan import __version__
 from skyfan.errors import PartitionError
+from skyfan.host import describe_host
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter, peak_memory_mb, utc_now
 from skyfan.partitions import Partition, PartitionRef, open_partition
@@ -56,7 +57,7 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
     PartitionError, ModelError, StoreError
     """
     with meter.phase("model"):
-        predictor = load_model(task.model, bucket)
+        predictor = load_model(task.model, bucket, task.threads)
     rows = _predict_rows(task, predictor, data_bucket, meter)
     science = _science(predictor, rows)
     with meter.phase("write"):
@@ -77,12 +78,14 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
         model=task.model,
         batch_size=task.batch_size,
         batches=rows.batches,
+        threads=task.threads,
         seconds=meter.seconds(),
         first_prediction_s=meter.first_prediction_s,
         peak_memory_mb=peak_memory_mb(),
         started_at=meter.started_at,
         ended_at=utc_now(),
         worker=worker_name(),
+        machine=describe_host(),
         versions=VERSIONS,
     )
 

@@ -135,6 +135,11 @@ class RunKeys:
         return f"{self.result_path}/summary.json"
 
     @property
+    def bill(self) -> str:
+        """What an execution on AWS did cost, written by whoever watched it to its end."""
+        return f"{self.result_path}/bill.json"
+
+    @property
     def predictions(self) -> str:
         return f"{self.result_path}/predictions"
 
@@ -156,7 +161,7 @@ class RunKeys:
 
     def owns(self, key: str) -> bool:
         """Whether a key is one that this run could have written."""
-        if key in {self.payload, self.manifest, self.pending, self.combined, self.summary}:
+        if key in {self.payload, self.manifest, self.pending, self.combined, self.summary, self.bill}:
             return True
         rank = rank_of(key)
         return rank is not None and key in {self.part(rank), self.report(rank), self.failure(rank), self.lease(rank)}

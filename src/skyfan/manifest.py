@@ -104,6 +104,7 @@ def plan(payload: Payload, partitions: Sequence[PartitionRef], model: ModelRef) 
             partitions=tuple(partitions[bounds[rank] : bounds[rank + 1]]),
             model=model,
             batch_size=payload.batch_size,
+            threads=payload.threads,
         )
         for rank in range(count)
     ]

@@ -52,6 +52,13 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         ),
     ] = None
     batch_size: Annotated[_Positive, Meta(description="Rows that the model is given at once.")] = DEFAULT_BATCH_SIZE
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=256)],
+        Meta(
+            description="Threads of one worker's model. More than 1 is for workers that have several cores each; one "
+            "thread a worker, and a worker a core, is the fastest way to fill a machine."
+        ),
+    ] = 1
     max_concurrency: Annotated[
         _Positive | None, Meta(description="At most so many tasks at a time. Without it: as many as there are workers.")
     ] = None

@@ -65,6 +65,8 @@ class Predictor:
         For messages.
     to_predict : bool
         False to look at its inputs and outputs only: it is then loaded in a fraction of the time, and slow to run.
+    threads : int
+        Of one call of `predict`. One a process, and a process a core, is the fastest way to fill a machine.
 
     Raises
     ------
@@ -72,9 +74,9 @@ class Predictor:
         If it is not ONNX, or cannot take partitions.
     """
 
-    def __init__(self, source: Path | bytes, name: str, *, to_predict: bool = True) -> None:
+    def __init__(self, source: Path | bytes, name: str, *, to_predict: bool = True, threads: int = 1) -> None:
         self.name = name
-        self._session = _open_session(source, name, to_predict)
+        self._session = _open_session(source, name, to_predict, threads)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.inputs = tuple(_model_input(node, name) for node in self._session.get_inputs())
         self.outputs = tuple(str(node.name) for node in self._session.get_outputs())
@@ -254,10 +256,9 @@ def _aligned(values: NDArray[Any]) -> NDArray[Any]:
     return placed
 
 
-def _open_session(source: Path | bytes, name: str, to_predict: bool) -> ort.InferenceSession:
+def _open_session(source: Path | bytes, name: str, to_predict: bool, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    # one thread a process is the fastest way to fill a machine
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     if not to_predict:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")

@@ -157,6 +157,7 @@ def failed_report(task: Task, attempt: int, error: Exception | TaskError, meter:
         partitions=task.partitions,
         model=task.model,
         batch_size=task.batch_size,
+        threads=task.threads,
         seconds=meter.seconds(),
         started_at=meter.started_at,
         ended_at=utc_now(),

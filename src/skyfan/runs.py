@@ -24,8 +24,9 @@ from skyfan.staging import load_model
 from skyfan.standing import Standing, stand
 from skyfan.storage import Store
 from skyfan.summary import Summary, decode_summary
-from skyfan.task import PartRef, Task
+from skyfan.task import PartRef, Report, Task, decode_report
 from skyfan.verification import AGAIN, Verification, verify_run
+from skyfan.watching import Billed, decode_bill
 
 if TYPE_CHECKING:
     from skyfan.catalog.writing import Format
@@ -76,6 +77,17 @@ class Run:
     def summary(self) -> Summary | None:
         """The verdict of the last drive that came to its end; None if none did."""
         return decode_summary(self._bucket.get(self._keys.summary))
+
+    @property
+    def bill(self) -> Billed | None:
+        """What its last execution on AWS did cost; None elsewhere, and if nobody watched it to its end."""
+        return decode_bill(self._bucket.get(self._keys.bill))
+
+    def reports(self) -> Iterator[Report]:
+        """Yield the reports of the tasks that are done, by rank, one at a time."""
+        wanted = (self._keys.report(task.rank) for task in self.tasks)
+        found = map(decode_report, self._bucket.get_many(wanted))
+        return (report for report in found if report is not None and report.status == "ok")
 
     def status(self) -> Standing:
         """Say where the run stands, from the store alone."""

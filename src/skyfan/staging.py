@@ -20,7 +20,7 @@ MODEL_SUFFIX = ".onnx"
 _LOCATION = b"\n\x08location\x12"
 _EXTERNAL = re.compile(rb"\x6a[\x00-\x7f]$|\x6a[\x80-\xff][\x00-\x7f]$", re.DOTALL)
 
-_LOADED: dict[str, Predictor] = {}
+_LOADED: dict[tuple[str, int], Predictor] = {}
 
 
 def resolve_model(payload: Payload, bucket: Bucket) -> ModelRef:
@@ -54,15 +54,15 @@ def inspect_model(ref: ModelRef, bucket: Bucket) -> Predictor:
     return Predictor(_source(ref.name, bucket), ref.name, to_predict=False)
 
 
-def load_model(ref: ModelRef, bucket: Bucket) -> Predictor:
-    """Return the loaded model, from this process's memory if it was loaded before.
+def load_model(ref: ModelRef, bucket: Bucket, threads: int = 1) -> Predictor:
+    """Return the loaded model, from this process's memory if it was loaded before for as many threads.
 
     Raises
     ------
     ModelError
         If it is not there, is no ONNX model, or is another one than when the run was planned.
     """
-    if ref.sha256 not in _LOADED:
+    if (ref.sha256, threads) not in _LOADED:
         source = _source(ref.name, bucket)
         found = _hash(source)
         if found != ref.sha256:
@@ -70,8 +70,8 @@ def load_model(ref: ModelRef, bucket: Bucket) -> Predictor:
                 f"model {ref.name}: its hash is {found[:12]}, expected {ref.sha256[:12]} as when the run was planned; "
                 "put the old file back, or start the run anew with --overwrite"
             )
-        _LOADED[ref.sha256] = Predictor(source, ref.name)
-    return _LOADED[ref.sha256]
+        _LOADED[ref.sha256, threads] = Predictor(source, ref.name, threads=threads)
+    return _LOADED[ref.sha256, threads]
 
 
 def _source(name: str, bucket: Bucket) -> Path | bytes:

@@ -86,6 +86,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """What they are computed from, to be added to that of other runs."""
 
     model: ModelRef | None
+    machines: list[str] = field(default_factory=list)
+    """On which tasks ran; several are several speeds."""
     versions: dict[str, list[str]]
     """By program: every version that had a part in the run."""
     ended_at: str
@@ -160,6 +162,7 @@ def judge(
         science=scores(sums) if sums else None,
         science_sums=sums,
         model=tasks[0].model if tasks else None,
+        machines=sorted(tally.machines),
         versions=tally.versions,
         ended_at=utc_now(),
     )

@@ -44,6 +44,7 @@ class Tally:
         self.peak_memory_mb: list[float] = []
         self.first_prediction_s: list[float] = []
         self._seconds: Counter[str] = Counter()
+        self.machines: set[str] = set()
         self._versions: defaultdict[str, set[str]] = defaultdict(set)
         self._sums: list[Sums] = []
 
@@ -59,6 +60,8 @@ class Tally:
         self.peak_memory_mb.append(report.peak_memory_mb)
         if report.first_prediction_s is not None:
             self.first_prediction_s.append(report.first_prediction_s)
+        if report.machine:
+            self.machines.add(report.machine)
         self._seconds.update(msgspec.structs.asdict(report.seconds))
         for program, version in report.versions.items():
             self._versions[program].add(version)

@@ -28,6 +28,8 @@ class Task(Struct, frozen=True):
     partitions: tuple[PartitionRef, ...]
     model: ModelRef
     batch_size: int
+    threads: int = 1
+    """Of the worker's model."""
 
     @property
     def rows(self) -> int | None:
@@ -106,6 +108,8 @@ class Report(Struct, frozen=True, kw_only=True):
     model: ModelRef | None = None
     batch_size: int = 0
     batches: int = 0
+    threads: int = 1
+    """Of the worker's model."""
     device: str = "cpu"
     seconds: Seconds = Seconds()
     first_prediction_s: float | None = None
@@ -117,6 +121,8 @@ class Report(Struct, frozen=True, kw_only=True):
     ended_at: str = ""
     worker: str = ""
     """`host:pid`."""
+    machine: str = ""
+    """What the worker ran on, in words."""
     versions: dict[str, str] = field(default_factory=dict)
     error: TaskError | None = None
 

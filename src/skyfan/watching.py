@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+import msgspec
+
 from skyfan.cost import Cost
 from skyfan.estimate import Estimate
 from skyfan.stages import Plan
@@ -113,6 +115,19 @@ class Billed:
     """False if it is a lower bound."""
     notes: tuple[str, ...]
     """What of it is measured, what is estimated, and what is not in it."""
+
+    def encode(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def decode_bill(data: bytes | None) -> Billed | None:
+    """Decode a stored bill; None for one that is absent or damaged."""
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=Billed)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 @dataclass(frozen=True)

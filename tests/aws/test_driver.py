@@ -152,6 +152,7 @@ def test_a_run_gives_the_same_bytes_as_the_local_engine(
     assert [bucket.get(key) for key in remote] == [(root / "sky" / key).read_bytes() for key in local]
     (bill,) = seen.of(Billed)
     assert bill.is_whole
+    assert run.bill == bill
     assert bill.cost.total_usd < seen.of(Priced)[0].estimate.high.total_usd
 
 

@@ -21,6 +21,7 @@ from skyfan.errors import (
     InputError,
     PayloadError,
     RunStoppedError,
+    SkyfanError,
     StackError,
     StoreError,
 )
@@ -289,7 +290,10 @@ class _Driver:
     def _bill(self, found: dict[str, Any], ledger: Ledger, notes: list[str]) -> None:
         with suppress(KeyboardInterrupt):  # the run has ended: who does not wait for its bill does without
             billed = bill(self.cloud, self.stack.name, self.run, found, ledger, tick=lambda: self.watch(Ticked()))
-            self.watch(replace(billed, notes=(*billed.notes, *notes)))
+            billed = replace(billed, notes=(*billed.notes, *notes))
+            self.watch(billed)
+            with suppress(SkyfanError):  # it was said; who may not write it down may run all the same
+                self._bucket.put(self._keys.bill, billed.encode())
 
 
 def _is_of(summary: Summary, found: dict[str, Any]) -> bool:

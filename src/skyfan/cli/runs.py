@@ -36,6 +36,7 @@ NEXT = (
 @click.option("--file-limit", type=int, metavar="N", help="At most so many partitions.")
 @click.option("--world-size", type=int, metavar="N", help="Number of tasks.")
 @click.option("--batch-size", type=int, metavar="N", help="Rows that the model is given at once.")
+@click.option("--threads", type=int, metavar="N", help="Threads of one worker's model.")
 @click.option("--max-concurrency", type=int, metavar="N", help="At most so many tasks at a time.")
 @click.option("--max-attempts", type=int, metavar="N", help="How often a task is tried.")
 @click.option("--tolerated-failure-percentage", type=float, metavar="P", help="Per cent of tasks that may fail.")

@@ -37,7 +37,7 @@ def choose_engine(name: str, payload: Payload, workers: int | None, store: Store
     def start(work: Work, items: int) -> Engine:
         from skyfan.engines.local import LocalEngine, default_workers
 
-        wanted = min(workers or default_workers(), payload.max_concurrency or items, items)
+        wanted = min(workers or default_workers(payload.threads), payload.max_concurrency or items, items)
         return LocalEngine(work, wanted, payload.task_timeout_s)
 
     return start

@@ -19,6 +19,7 @@ from skyfan.engines.base import Outcome, Work
 from skyfan.engines.frames import read_frame, write_frame
 from skyfan.engines.worker import OK
 from skyfan.errors import WorkerError
+from skyfan.host import usable_cores
 from skyfan.task import TaskError
 
 _LAST_WORDS_BYTES = 2000
@@ -26,9 +27,9 @@ _PIPE_BYTES = 1 << 20
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def default_workers() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_workers(threads: int) -> int:
+    """Return how many workers of so many threads fill the cores that this process may use."""
+    return max(1, usable_cores() // threads)
 
 
 @dataclass(eq=False)

@@ -1,0 +1,176 @@
+"""From a run, as its store shows it, to its measurement."""
+
+import statistics
+from collections.abc import Collection, Sequence
+from typing import Literal, TypeVar
+
+from msgspec import Struct
+
+from skyfan import __version__
+from skyfan.bench.measurement import CostKind, Measurement
+from skyfan.cost import local_run, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
+from skyfan.prices import load_prices
+from skyfan.runs import Run
+from skyfan.summary import Summary
+from skyfan.tally import Spread
+
+MB_BYTES = 1024**2
+GB_BYTES = 1024**3
+PHASES = ("model", "open", "hash", "read", "predict", "write")
+LAMBDA = "AWS Lambda"
+"""How the machine of a report on AWS begins, see `skyfan.host`."""
+
+
+T = TypeVar("T")
+
+
+class _Tasks(Struct):
+    """What the reports of a run say, one list for all that is needed of each."""
+
+    seconds: list[float]
+    cold: list[float]
+    warm: list[float]
+    peaks: list[float]
+    sizes: list[int]
+    contents: set[str]
+    batch_sizes: set[int]
+    threads: set[int]
+
+
+def measure_run(run: Run, *, repeat: int = 1, distinct_partitions: int | None = None) -> Measurement:
+    """Return what a run was measured to be.
+
+    Parameters
+    ----------
+    run : Run
+    repeat : int
+        Which of the runs of one configuration it is, from 1.
+    distinct_partitions : int, optional
+        If it is known better than by the partitions' hashes.
+
+    Raises
+    ------
+    UnknownRunError
+        If there is no such run.
+    """
+    payload, summary = run.payload, run.summary
+    data = f"{payload.data_bucket}/{payload.data_prefix}"
+    if summary is None:
+        return Measurement(
+            origin="skyfan", run=run.id, complete=False, problem="the run did not come to its end", data=data
+        )
+    tasks = _read(run)
+    keys = [ref.key for task in run.tasks for ref in task.partitions]
+    problem = _problem(summary)
+    wall, drive, phases = summary.drive.run_wall_s, summary.drive, summary.worker_seconds
+    cost, kind, core_hours = _cost(run, summary, max(tasks.threads, default=1))
+    mean_s, mean_mb = _mean(tasks.seconds), _mean(tasks.peaks)
+    other = phases.total - sum(float(getattr(phases, name)) for name in PHASES)
+    return Measurement(
+        origin="skyfan",
+        run=run.id,
+        complete=summary.complete,
+        problem=problem,
+        engine=_engine(summary),
+        machine=" + ".join(summary.machines),
+        skyfan=", ".join(summary.versions.get("skyfan", [__version__])),
+        started_at=drive.started_at,
+        model=summary.model.name if summary.model else "",
+        model_sha256=summary.model.sha256 if summary.model else "",
+        data=data,
+        tasks=summary.tasks,
+        partitions=len(keys),
+        distinct_partitions=distinct_partitions if distinct_partitions is not None else len(tasks.contents) or None,
+        partition_mb=round(statistics.median(tasks.sizes) / MB_BYTES, 3) if tasks.sizes else 0.0,
+        bytes_in=summary.bytes_in,
+        rows=summary.rows_out,
+        batch_size=_only(tasks.batch_sizes) or 0,
+        threads=_only(tasks.threads),
+        workers=drive.workers,
+        repeat=repeat,
+        retries=drive.retries,
+        run_wall_s=wall,
+        map_wall_s=drive.map_wall_s,
+        task_s_mean=mean_s,
+        task_s_p50=_spread(tasks.seconds, "median"),
+        task_s_p95=_spread(tasks.seconds, "p95"),
+        task_s_max=_spread(tasks.seconds, "max"),
+        cold_tasks=len(tasks.cold),
+        cold_task_s_p50=_spread(tasks.cold, "median"),
+        warm_task_s_p50=_spread(tasks.warm, "median"),
+        first_prediction_s_p50=summary.first_prediction_s.median if tasks.cold else None,
+        **{f"{name}_s": getattr(phases, name) for name in PHASES},
+        other_s=round(max(0.0, other), 3),
+        peak_memory_mb_p50=_spread(tasks.peaks, "median"),
+        peak_memory_mb_max=_spread(tasks.peaks, "max"),
+        rows_per_s_run_wall=round(drive.rows / wall, 1) if wall > 0 else None,
+        rows_per_s_map_wall=summary.rows_per_s_map_wall or None,
+        rows_per_s_workers_sum=summary.rows_per_s_workers_sum or None,
+        bytes_per_s_map_wall=round(summary.bytes_in / drive.map_wall_s, 1) if drive.map_wall_s > 0 else None,
+        core_hours=core_hours,
+        cost_usd=cost,
+        cost_kind=kind,
+        seed_avg_runtime_s=mean_s,
+        seed_memory_mb=mean_mb,
+        seed_cost_usd=float(seed_cost_usd(summary.tasks, mean_s, mean_mb)) if mean_s and mean_mb else None,
+        seed_throughput_gb_s=(
+            seed_throughput_all_data_by_one_worker_gb_s(summary.bytes_in / GB_BYTES, mean_s) if mean_s else None
+        ),
+    )
+
+
+def _read(run: Run) -> _Tasks:
+    found = _Tasks([], [], [], [], [], set(), set(), set())
+    for report in run.reports():
+        found.seconds.append(report.seconds.total)
+        if report.first_prediction_s is None:
+            found.warm.append(report.seconds.total)
+        else:
+            found.cold.append(report.seconds.total)
+        found.peaks.append(report.peak_memory_mb)
+        found.sizes.extend(ref.bytes for ref in report.partitions)
+        found.contents.update(ref.sha256 for ref in report.partitions if ref.sha256)
+        found.batch_sizes.add(report.batch_size)
+        found.threads.add(report.threads)
+    return found
+
+
+def _problem(summary: Summary) -> str:
+    """Say why a run is no measurement of its configuration; nothing if it is."""
+    if not summary.complete:
+        return summary.problems[0] if summary.problems else "the run is not complete"
+    if summary.drive.tasks != summary.tasks:
+        done = summary.tasks - summary.drive.tasks
+        return f"the run was resumed: {done} of {summary.tasks} tasks were done before its last drive, which was timed"
+    return ""
+
+
+def _engine(summary: Summary) -> str:
+    return "aws" if any(machine.startswith(LAMBDA) for machine in summary.machines) else "local"
+
+
+def _cost(run: Run, summary: Summary, threads: int) -> tuple[float | None, CostKind, float | None]:
+    """Return what a run cost in USD, what kind of cost that is, and its core-hours where cores are one's own."""
+    if _engine(summary) == "aws":
+        bill = run.bill
+        if bill is None:
+            return None, "", None
+        return float(bill.cost.total_usd), "billed" if bill.is_whole else "at least", None
+    workers = summary.drive.workers
+    if not workers:
+        return None, "", None
+    local = local_run(workers * threads, summary.drive.run_wall_s, load_prices())
+    return float(local.rented.total_usd), "rented", float(round(local.core_hours, 6))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(statistics.fmean(values), 6) if values else None
+
+
+def _spread(values: Sequence[float], which: Literal["median", "p95", "max"]) -> float | None:
+    return float(getattr(Spread.of(values), which)) if values else None
+
+
+def _only(values: Collection[T]) -> T | None:
+    """Return the value if there is but one."""
+    return next(iter(values)) if len(values) == 1 else None

@@ -1,0 +1,33 @@
+"""What machine this is: two figures of speed are comparable only if they are of the same."""
+
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def describe_host() -> str:
+    """Return the machine in words: `AMD EPYC 7B13, 2 cores`, or `AWS Lambda aarch64, 1769 MB`."""
+    memory_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    if memory_mb:
+        return f"AWS Lambda {platform.machine()}, {memory_mb} MB"
+    cores = usable_cores()
+    return f"{_processor()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _processor() -> str:
+    """Return the processor's name, as Linux has it, else its architecture."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return " ".join(value.split())
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

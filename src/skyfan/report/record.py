@@ -1,0 +1,166 @@
+"""One run, read once for its report: what was asked, what its reports say of time and place, and where it stands."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from skyfan.bench.measurement import Measurement
+from skyfan.bench.measuring import measure_run
+from skyfan.keys import RunKeys
+from skyfan.lease import read_lease
+from skyfan.payload import Payload
+from skyfan.reports import Collected, collect
+from skyfan.runs import Run
+from skyfan.standing import Standing
+from skyfan.storage import Bucket, Store
+from skyfan.summary import Summary
+from skyfan.task import Report, Task, TaskError, decode_report
+from skyfan.verification import Verification
+from skyfan.watching import Billed
+
+MAX_FAILURES = 100
+"""Failed tasks whose reports are read."""
+SHOWN_PARTS = 10
+"""Tasks whose hash is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a worker was at a task. Seconds since 1970, UTC."""
+
+    rank: int
+    start: float
+    stop: float
+    worker: str
+    rows: int
+    attempt: int
+    error: TaskError | None = None
+
+
+@dataclass
+class Seen:
+    """What the reports of the tasks that are done say."""
+
+    spans: list[Span] = field(default_factory=list)
+    untimed: int = 0
+    """Reports without times, as of other versions."""
+    attempts: Counter[int] = field(default_factory=Counter)
+    """Tasks by the attempt that did them."""
+    first: list[tuple[int, str, int, str]] = field(default_factory=list)
+    """Rank, partition, rows and hash of the part, of the first tasks."""
+    models: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Tasks by name and hash of the model that they used."""
+
+    def add(self, report: Report) -> None:
+        """Take in one more report."""
+        self.attempts[report.attempt] += 1
+        if report.model is not None:
+            self.models[report.model.name, report.model.sha256] += 1
+        if len(self.first) < SHOWN_PARTS and report.part is not None:
+            keys = [ref.key for ref in report.partitions]
+            name = keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"
+            self.first.append((report.rank, name, report.part.rows, report.part.sha256))
+        span = span_of(report)
+        if span is None:
+            self.untimed += 1
+        else:
+            self.spans.append(span)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run, as its report needs it."""
+
+    run: Run
+    store: Store
+    bucket: Bucket
+    keys: RunKeys
+    payload: Payload
+    tasks: list[Task]
+    summary: Summary | None
+    standing: Standing
+    found: Collected
+    seen: Seen
+    failed: list[Span]
+    """Of failed tasks, the last attempt, as far as it was timed."""
+    measurement: Measurement
+    bill: Billed | None
+    execution: str | None
+    """ARN of the last execution on AWS; None if there was none."""
+    verification: Verification | None = None
+    """Only if asked for."""
+
+    @property
+    def id(self) -> str:
+        """The run's name, `<bucket>/<result_path>`."""
+        return self.run.id
+
+    @property
+    def complete(self) -> bool:
+        """Whether it may be called so: its summary says it, and the store shows it still."""
+        proven = self.verification is None or self.verification.complete
+        return self.standing.state == "complete" and proven
+
+
+def read_record(run: Run, store: Store, *, verify: bool = False) -> Record:
+    """Read what the store shows of a run; its catalogue and its partitions are not read.
+
+    Parameters
+    ----------
+    run : Run
+    store : Store
+        That it lies in.
+    verify : bool
+        Read, hash and count every part again.
+
+    Raises
+    ------
+    UnknownRunError
+        If there is no such run.
+    """
+    payload, tasks = run.payload, run.tasks
+    bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
+    seen, lease = Seen(), read_lease(bucket, keys)
+    found = collect(bucket, keys, tasks, seen.add)
+    seen.spans.sort(key=lambda span: (span.start, span.rank))
+    return Record(
+        run=run,
+        store=store,
+        bucket=bucket,
+        keys=keys,
+        payload=payload,
+        tasks=tasks,
+        summary=run.summary,
+        standing=run.status(),
+        found=found,
+        seen=seen,
+        failed=_failed(bucket, keys, found),
+        measurement=measure_run(run),
+        bill=run.bill,
+        execution=lease.execution if lease else None,
+        verification=run.verify() if verify else None,
+    )
+
+
+def _failed(bucket: Bucket, keys: RunKeys, found: Collected) -> list[Span]:
+    ranks = found.failed[:MAX_FAILURES]
+    reports = map(decode_report, bucket.get_many(keys.failure(rank) for rank in ranks))
+    spans = [span_of(report) for report in reports if report is not None]
+    return [span for span in spans if span is not None]
+
+
+def span_of(report: Report) -> Span | None:
+    """Return when a task was worked at; None if its report does not say, or not in a way that can be."""
+    start, stop = moment(report.started_at), moment(report.ended_at)
+    if start is None or stop is None or stop < start:
+        return None
+    return Span(report.rank, start, stop, report.worker, report.rows_out, report.attempt, report.error)
+
+
+def moment(text: str) -> float | None:
+    """Return an ISO 8601 time as seconds since 1970; None if it is none, or says no zone."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.timestamp() if found.tzinfo is not None else None
