@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,32 @@ def test_every_shipped_list_loads(region: str) -> None:
 
 @pytest.mark.parametrize("region", ["eu-west-9", "", "../us-east-1", "US-EAST-1"])
 def test_an_unknown_region_says_how_to_add_it(region: str) -> None:
-    with pytest.raises(InputError, match=r"there are some for us-east-1\. To add it, copy us-east-1\.json in .* date"):
+    with pytest.raises(
+        InputError, match=r"there are some for us-east-1\. To add it, copy .*us-east-1\.json to .* date"
+    ):
         load_prices(region)
+
+
+def test_a_list_of_one_s_own_takes_the_place_of_the_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = json.loads(SHIPPED["us-east-1"].read_text())
+    prices["s3_get"]["usd"] = "0.5"
+    (tmp_path / "us-east-1.json").write_text(json.dumps(prices))
+    (tmp_path / "eu-central-1.json").write_text(json.dumps(prices | {"region": "eu-central-1"}))
+    monkeypatch.setenv("SKYFAN_PRICES", str(tmp_path))
+    assert load_prices().s3_get.usd == load_prices("eu-central-1").s3_get.usd == Decimal("0.5")
+    monkeypatch.setenv("SKYFAN_PRICES", str(tmp_path / "none"))
+    assert load_prices() == US
+
+
+@pytest.mark.parametrize(
+    ("today", "old"), [("2026-11-24", False), ("2027-11-30", False), ("2027-12-01", True), ("2030-01-01", True)]
+)
+def test_prices_older_than_a_year_are_said_to_be(today: str, old: bool) -> None:
+    said = price_lists.age_warning("us-east-1", "2026-11", date.fromisoformat(today))
+    assert bool(said) == old
+    assert not old or "the prices of us-east-1 were looked up in 2026-11, more than 12 months ago" in said
 
 
 def _without(prices: dict[str, Any]) -> None:

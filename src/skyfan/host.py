@@ -5,6 +5,9 @@ import platform
 from functools import cache
 from pathlib import Path
 
+LAMBDA = "AWS Lambda"
+"""How the description of a machine on AWS begins."""
+
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
@@ -16,7 +19,7 @@ def describe_host() -> str:
     """Return the machine in words: `AMD EPYC 7B13, 2 cores`, or `AWS Lambda aarch64, 1769 MB`."""
     memory_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     if memory_mb:
-        return f"AWS Lambda {platform.machine()}, {memory_mb} MB"
+        return f"{LAMBDA} {platform.machine()}, {memory_mb} MB"
     cores = usable_cores()
     return f"{_processor()}, {cores} core{'s' if cores > 1 else ''}"
 

@@ -86,6 +86,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """What they are computed from, to be added to that of other runs."""
 
     model: ModelRef | None
+    threads: int = 1
+    """Of one worker."""
     machines: list[str] = field(default_factory=list)
     """On which tasks ran; several are several speeds."""
     versions: dict[str, list[str]]
@@ -162,6 +164,7 @@ def judge(
         science=scores(sums) if sums else None,
         science_sums=sums,
         model=tasks[0].model if tasks else None,
+        threads=payload.threads,
         machines=sorted(tally.machines),
         versions=tally.versions,
         ended_at=utc_now(),

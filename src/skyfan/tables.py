@@ -6,8 +6,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from skyfan.cost import local_run
 from skyfan.evaluation import LABELS, Evaluation, shown
+from skyfan.host import LAMBDA
 from skyfan.photoz.science import Science
+from skyfan.prices import age_warning, load_prices
 from skyfan.stages import Plan
 from skyfan.standing import Standing
 from skyfan.summary import Summary
@@ -62,10 +65,21 @@ def summary_rows(summary: Summary, where: str) -> Rows:
         ("task", f"{_spread(summary.task_seconds)} s"),
         ("worker memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
         ("catalogue", size(summary.bytes_out)),
+        ("cost", _local_cost(summary)),
         ("lies in", where if summary.tasks_ok else ""),
         *(science_rows(summary.science) if summary.science else []),
     ]
     return [row for row in rows if row[1]]
+
+
+def _local_cost(summary: Summary) -> str:
+    """Say what the last drive took of one's own machine; a run on AWS has a bill."""
+    workers = summary.drive.workers
+    if not workers or any(machine.startswith(LAMBDA) for machine in summary.machines):
+        return ""
+    cost = local_run(workers * summary.threads, summary.drive.run_wall_s, load_prices())
+    rented = ", ".join(line.what.removeprefix("EC2: ") for line in cost.rented.lines)
+    return f"{cost.core_hours:.4f} core-hours; the same rented ({rented}): {cost.rented.total_usd:.4f} USD"
 
 
 def science_rows(science: Science) -> Rows:
@@ -158,6 +172,7 @@ def bill_rows(bill: Billed) -> Rows:
             "total",
             f"{least}{bill.cost.total_usd:.6f} USD, by prices of {bill.cost.region} of {bill.cost.prices_read_in}",
         ),
+        *[("note", text) for text in [age_warning(bill.cost.region, bill.cost.prices_read_in)] if text],
         *[("note", text) for text in bill.notes],
     ]
 

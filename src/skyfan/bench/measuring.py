@@ -9,6 +9,7 @@ from msgspec import Struct
 from skyfan import __version__
 from skyfan.bench.measurement import CostKind, Measurement
 from skyfan.cost import local_run, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
+from skyfan.host import LAMBDA
 from skyfan.prices import load_prices
 from skyfan.runs import Run
 from skyfan.summary import Summary
@@ -17,8 +18,6 @@ from skyfan.tally import Spread
 MB_BYTES = 1024**2
 GB_BYTES = 1024**3
 PHASES = ("model", "open", "hash", "read", "predict", "write")
-LAMBDA = "AWS Lambda"
-"""How the machine of a report on AWS begins, see `skyfan.host`."""
 
 
 T = TypeVar("T")
@@ -63,7 +62,7 @@ def measure_run(run: Run, *, repeat: int = 1, distinct_partitions: int | None = 
     keys = [ref.key for task in run.tasks for ref in task.partitions]
     problem = _problem(summary)
     wall, drive, phases = summary.drive.run_wall_s, summary.drive, summary.worker_seconds
-    cost, kind, core_hours = _cost(run, summary, max(tasks.threads, default=1))
+    cost, kind, core_hours = _cost(run, summary)
     mean_s, mean_mb = _mean(tasks.seconds), _mean(tasks.peaks)
     other = phases.total - sum(float(getattr(phases, name)) for name in PHASES)
     return Measurement(
@@ -149,7 +148,7 @@ def _engine(summary: Summary) -> str:
     return "aws" if any(machine.startswith(LAMBDA) for machine in summary.machines) else "local"
 
 
-def _cost(run: Run, summary: Summary, threads: int) -> tuple[float | None, CostKind, float | None]:
+def _cost(run: Run, summary: Summary) -> tuple[float | None, CostKind, float | None]:
     """Return what a run cost in USD, what kind of cost that is, and its core-hours where cores are one's own."""
     if _engine(summary) == "aws":
         bill = run.bill
@@ -159,7 +158,7 @@ def _cost(run: Run, summary: Summary, threads: int) -> tuple[float | None, CostK
     workers = summary.drive.workers
     if not workers:
         return None, "", None
-    local = local_run(workers * threads, summary.drive.run_wall_s, load_prices())
+    local = local_run(workers * summary.threads, summary.drive.run_wall_s, load_prices())
     return float(local.rented.total_usd), "rented", float(round(local.core_hours, 6))
 
 

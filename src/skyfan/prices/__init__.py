@@ -1,5 +1,7 @@
 """What AWS asks for, by region: dated price lists that ship with skyfan, one file each."""
 
+import os
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +13,9 @@ from msgspec import Meta, Struct
 from skyfan.errors import InputError
 
 DEFAULT_REGION = "us-east-1"
+PRICES_VARIABLE = "SKYFAN_PRICES"
+"""Names a folder with price lists of one's own; each takes the place of the one that ships for its region."""
+TRUSTED_MONTHS = 12
 
 UNITS = {
     "lambda_x86_64": "GB-s",
@@ -101,10 +106,31 @@ class Prices(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return min(price.read_in for price in prices)
 
 
+def age_warning(region: str, read_in: str, today: date | None = None) -> str:
+    """Say that a price list is older than a year; nothing if it is not.
+
+    Parameters
+    ----------
+    region : str
+    read_in : str
+        Year and month of its oldest price, as `Prices.read_in` has it.
+    today : date, optional
+    """
+    now = today or datetime.now(UTC).date()
+    year, month = map(int, read_in.split("-"))
+    if 12 * (now.year - year) + now.month - month <= TRUSTED_MONTHS:
+        return ""
+    return (
+        f"the prices of {region} were looked up in {read_in}, more than {TRUSTED_MONTHS} months ago: hold them against "
+        f"AWS's own, and put a new list into a folder that {PRICES_VARIABLE} names"
+    )
+
+
 def shipped(folder: Path | None = None) -> dict[str, Path]:
-    """Return every price list, by region."""
-    folder = folder or Path(str(files(__name__)))
-    return {path.stem: path for path in sorted(folder.glob("*.json"))}
+    """Return every price list, by region: of that folder, else one's own before those that ship."""
+    own = os.environ.get(PRICES_VARIABLE)
+    folders = [folder] if folder is not None else [Path(str(files(__name__))), *([Path(own)] if own else [])]
+    return {path.stem: path for place in folders for path in sorted(place.glob("*.json"))}
 
 
 def load_prices(region: str = DEFAULT_REGION, folder: Path | None = None) -> Prices:
@@ -115,7 +141,7 @@ def load_prices(region: str = DEFAULT_REGION, folder: Path | None = None) -> Pri
     region : str
         As AWS names it.
     folder : Path, optional
-        Where the lists lie; by default those that ship with skyfan.
+        Where the lists lie; by default the folder that `SKYFAN_PRICES` names, then those that ship with skyfan.
 
     Raises
     ------
@@ -126,8 +152,8 @@ def load_prices(region: str = DEFAULT_REGION, folder: Path | None = None) -> Pri
     if region not in known:
         raise InputError(
             f"no prices for the region {region!r}; there are some for {', '.join(known) or 'none'}. To add it, copy "
-            f"{DEFAULT_REGION}.json in src/skyfan/prices to {region}.json and put in its prices, each with date and "
-            "source"
+            f"{shipped().get(DEFAULT_REGION, DEFAULT_REGION + '.json')} to {region}.json in a folder of yours, put in "
+            f"that region's prices, each with date and source, and name the folder by {PRICES_VARIABLE}"
         )
     path = known[region]
     try:
