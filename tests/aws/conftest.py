@@ -1,4 +1,4 @@
-"""A finished definition, and a payload's run by the handlers."""
+"""A finished definition, a payload's run by the handlers, and accounts that a stack can be deployed in."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -7,10 +7,16 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.iam import access_control
 
+from aws.accounts import enter
+from aws.deployments import write_zip
+from aws.emulator import Emulator, ministack
 from aws.states import Machine, serve
 from s3 import request
 from skyfan.aws import handlers
+from skyfan.aws import stack as stacks
+from skyfan.aws.session import Cloud
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +79,52 @@ def machine(_machine: Machine, root: Path, monkeypatch: pytest.MonkeyPatch, fres
 def event(asked: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
     """What an execution is started with; each test has a result path of its own."""
     return {"payload": asked | {"result_path": f"results/{abs(hash(request.node.name))}"}}
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at a stack often: those of emulators are made at once."""
+    monkeypatch.setattr(stacks, "POLL_S", 0.05)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A small package: what is in a real one, test_package.py tests."""
+    return write_zip(tmp_path / "package.zip")
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    pytest.importorskip("ministack")
+    with ministack(tmp_path_factory.mktemp("ministack"), auth=True) as found:
+        yield found
+
+
+@pytest.fixture
+def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fast: None) -> Cloud:
+    """An account on ministack, which all tests share: each has a stack of its own name."""
+    return enter(emulator.environment, monkeypatch)
+
+
+@pytest.fixture
+def moto(_machine: Machine, monkeypatch: pytest.MonkeyPatch, fast: None) -> Cloud:
+    """An empty account on moto."""
+    request(_machine.address, "POST", "/moto-api/reset")
+    allowed = access_control.IAMPolicyStatement.is_action_permitted
+
+    def over_tls(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Heed the one condition that there is in our buckets' policies, which moto takes for fulfilled."""
+        if self._statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}:
+            return access_control.PermissionResult.NEUTRAL
+        return allowed(self, *args, **kwargs)
+
+    monkeypatch.setattr(access_control.IAMPolicyStatement, "is_action_permitted", over_tls)
+    return enter(
+        {
+            "AWS_ACCESS_KEY_ID": "an-id",
+            "AWS_SECRET_ACCESS_KEY": "a-secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": _machine.address,
+        },
+        monkeypatch,
+    )

@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 
 import skyfan
 from aws.events import EXECUTION, begin, items
+from s3 import listening
 from skyfan.aws import execution, handlers
 from skyfan.aws.execution import most_at_once
 from skyfan.errors import ClaimedError, InputError, PartitionError, PayloadError, SurveyError
@@ -242,38 +241,18 @@ def test_the_store_is_s3_and_opened_once(monkeypatch: pytest.MonkeyPatch, fresh_
     assert handlers._store() is handlers._store()
 
 
-class _Headers(BaseHTTPRequestHandler):
-    seen: list[dict[str, str]] = []  # noqa: RUF012
-
-    def do_GET(self) -> None:
-        self.seen.append(dict(self.headers))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.send_header("Last-Modified", "Tue, 24 Nov 2026 12:00:00 GMT")
-        self.send_header("ETag", '"x"')
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
-
-
 def test_the_credentials_of_a_lambda_are_used(monkeypatch: pytest.MonkeyPatch, fresh_store: None) -> None:
-    server = HTTPServer(("127.0.0.1", 0), _Headers)
-    thread = threading.Thread(target=server.handle_request)
-    thread.start()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "a-secret",
-        "AWS_SESSION_TOKEN": "a-session",
-        "AWS_REGION": "eu-west-1",
-        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}",
-    }.items():
-        monkeypatch.setenv(name, value)
-    assert handlers._store().bucket("sky").get("x") == b"{}"
-    thread.join()
-    server.server_close()
-    headers = {name.lower(): value for name, value in _Headers.seen[0].items()}
+    with listening() as (address, seen):
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "a-secret",
+            "AWS_SESSION_TOKEN": "a-session",
+            "AWS_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL_S3": address,
+        }.items():
+            monkeypatch.setenv(name, value)
+        assert handlers._store().bucket("sky").get("x") == b"{}"
+    headers = seen[0]
     assert headers["x-amz-security-token"] == "a-session"
     assert "ASIAEXAMPLE" in headers["authorization"]
     assert "/eu-west-1/s3/" in headers["authorization"]

@@ -2,11 +2,11 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from s3 import listening
 from skyfan.errors import InputError, KeyNameError, StoreAbsentError, StoreError
 from skyfan.storage import DEFAULT_STORE, Bucket, Entry, Store, resolve_store
 
@@ -272,21 +272,6 @@ def test_a_servers_address_may_end_in_a_slash(s3: str, slash: str) -> None:
 def test_credentials_of_a_profile_are_found_as_boto3_finds_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    class Server(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.headers["Authorization"])
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.send_header("Last-Modified", "Tue, 24 Nov 2026 12:00:00 GMT")
-            self.send_header("ETag", '"x"')
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *args: object) -> None:
-            pass
-
     (tmp_path / "credentials").write_text(
         "[survey]\naws_access_key_id = of-a-profile\naws_secret_access_key = secret\n"
     )
@@ -296,15 +281,8 @@ def test_credentials_of_a_profile_are_found_as_boto3_finds_them(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_PROFILE", "survey")
-    server = HTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    with listening() as (address, seen):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         assert Store("s3://").bucket("sky").get("a") == b"{}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    assert "Credential=of-a-profile/" in asked[0]
-    assert "/eu-north-1/s3/" in asked[0]
+    assert "Credential=of-a-profile/" in seen[0]["authorization"]
+    assert "/eu-north-1/s3/" in seen[0]["authorization"]
