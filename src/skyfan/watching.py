@@ -6,7 +6,7 @@ from typing import Protocol, Self
 import msgspec
 
 from skyfan.cost import Cost
-from skyfan.estimate import Estimate
+from skyfan.estimating.bill import Estimate
 from skyfan.stages import Plan
 from skyfan.summary import Summary
 from skyfan.task import Report, TaskError

@@ -19,7 +19,7 @@ from skyfan.aws.ledger import Configuration, Ledger
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import describe_stack
 from skyfan.errors import InputError
-from skyfan.estimate import AROUND_STAGES, Job, stage_requests
+from skyfan.estimating.bill import AROUND_STAGES, Job, stage_requests
 from skyfan.partitions import PartitionRef
 from skyfan.payload import parse_payload
 from skyfan.prices import load_prices

@@ -10,7 +10,7 @@ from skyfan.aws import forecast, iam
 from skyfan.aws.iam import deployer_permissions, runner_permissions
 from skyfan.aws.template import parameter_defaults
 from skyfan.cost import GB_BYTES
-from skyfan.estimate import Job, Setup, estimated_run
+from skyfan.estimating.bill import Job, Setup, estimated_run
 from skyfan.prices import load_prices
 
 DOCS = Path(__file__).parents[2] / "docs" / "aws.md"

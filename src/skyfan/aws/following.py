@@ -12,7 +12,7 @@ from skyfan.aws.machine import RUNNING, describe
 from skyfan.aws.session import Cloud
 from skyfan.cost import Requests
 from skyfan.errors import AwsError, StackError, StoreError
-from skyfan.estimate import LIST_PAGE
+from skyfan.estimating.bill import LIST_PAGE
 from skyfan.keys import RunKeys, rank_of
 from skyfan.mapping import BACKOFF_RATE, BACKOFF_S, MAX_BACKOFF_S
 from skyfan.stages import Plan

@@ -7,10 +7,11 @@ from msgspec import Struct
 
 from skyfan.aws.ledger import INIT_S, Configuration
 from skyfan.errors import InputError
-from skyfan.estimate import MB_BYTES, Estimate, Job, Setup, Speed, estimated_run
+from skyfan.estimating.bill import MB_BYTES, Estimate, Job, Setup, Speed, estimated_run
 from skyfan.keys import RunKeys
 from skyfan.models import DEFAULT
 from skyfan.prices import DEFAULT_REGION, Prices, load_prices
+from skyfan.profiling.rates import rates_of, row_s
 from skyfan.stages import Plan
 from skyfan.storage import Bucket
 from skyfan.task import Report, Task, decode_report
@@ -92,7 +93,9 @@ def prices_of(region: str, *, strict: bool) -> tuple[Prices, list[str]]:
 def _sample(plan: Plan, bucket: Bucket) -> Iterator[Report]:
     keys = RunKeys(plan.payload.result_path)
     found = bucket.get_many(keys.report(rank) for rank in islice(plan.done, SAMPLE))
-    return (report for report in map(decode_report, found) if report is not None and report.rows_out)
+    return (
+        report for report in map(decode_report, found) if report is not None and report.rows_out and row_s(report) > 0
+    )
 
 
 def _speed(reports: Sequence[Report], first: Task, configuration: Configuration) -> tuple[Speed, float, list[str]]:
@@ -123,18 +126,13 @@ def _speed(reports: Sequence[Report], first: Task, configuration: Configuration)
 
 
 def _seen(reports: Sequence[Report]) -> Speed:
-    rows = sum(report.rows_out for report in reports)
-    mb = sum(ref.bytes for report in reports for ref in report.partitions) / MB_BYTES
-    seconds = [report.seconds for report in reports]
-    by_rows = sum(one.read + one.predict + one.write for one in seconds)
-    by_mb = sum(one.open + one.hash for one in seconds)
-    model = [report.seconds.model for report in reports if report.first_prediction_s is not None]
-    rest = sum(one.total for one in seconds) - by_rows - by_mb - sum(model)
+    rates = rates_of(reports)
+    to_load = ASSUMED.s_per_cold_start if rates.s_to_load is None else rates.s_to_load
     return Speed(
-        s_per_row=by_rows / rows,
-        s_per_mb=by_mb / mb,
-        s_per_task=max(0.0, rest / len(reports)),
-        s_per_cold_start=INIT_S + (sum(model) / len(model) if model else ASSUMED.s_per_cold_start),
+        s_per_row=rates.s_per_row,
+        s_per_mb=rates.s_per_mb,
+        s_per_task=rates.s_per_task,
+        s_per_cold_start=INIT_S + to_load,
     )
 
 
@@ -153,8 +151,7 @@ def _job(plan: Plan, reports: Sequence[Report]) -> Job:
 
 
 def _row_bytes(reports: Sequence[Report]) -> float:
-    rows = sum(report.rows_out for report in reports)
-    return sum(ref.bytes for report in reports for ref in report.partitions) / rows if rows else ROW_BYTES
+    return rates_of(reports).row_bytes if reports else ROW_BYTES
 
 
 def _warnings(plan: Plan, configuration: Configuration, speed: Speed, job: Job) -> Iterator[str]:

@@ -21,7 +21,7 @@ from skyfan.cost import (
     billed_run,
     express_billed_ms,
 )
-from skyfan.estimate import AROUND_STAGES, LOGGED_BYTES_PER_CALL, PARENT_STATES, Job, Speed, stage_requests
+from skyfan.estimating.bill import AROUND_STAGES, LOGGED_BYTES_PER_CALL, PARENT_STATES, Job, Speed, stage_requests
 from skyfan.prices import Prices
 from skyfan.task import Report
 

@@ -16,13 +16,13 @@ from factories import make_rows, tiny_model, write_partition
 from skyfan import stages, staging
 from skyfan.cost import Requests
 from skyfan.errors import InputError
-from skyfan.estimate import Job, Setup, Speed, estimated_run, stage_requests
+from skyfan.estimating.bill import Job, Setup, Speed, estimated_run, stage_requests
 from skyfan.payload import parse_payload
 from skyfan.prices import load_prices
 from skyfan.storage import Store
 from skyfan.summary import Drive
 
-PAGE = (Path(__file__).parents[1] / "docs" / "cost.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
 US = load_prices()
 JOB = Job(tasks=516, partitions=516, rows=516 * 1278, bytes_in=516 * 1278 * 20_520)
 SPEED = Speed(s_per_row=1.9 / 1278, s_per_task=0.02, s_per_cold_start=0.3)

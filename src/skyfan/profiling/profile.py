@@ -2,17 +2,20 @@
 
 import itertools
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct, structs
 
+from skyfan.blob import is_file
 from skyfan.errors import InputError
-from skyfan.estimate import Speed
+from skyfan.estimating.bill import Speed
 from skyfan.host import describe_host, usable_cores
-from skyfan.rates import cold_start_s, rates_of, row_s, side_by_side, spread_of
+from skyfan.profiling.rates import cold_start_s, only_model, rates_of, row_s, side_by_side, spread_of, versions_of
 from skyfan.task import ModelRef, Report
 from skyfan.wording import counted
 
@@ -36,6 +39,10 @@ class Point(Struct, frozen=True, kw_only=True):
     """Largest resident set of a worker process."""
     rows: int
     """Predicted in all, over which this was measured."""
+
+    def __str__(self) -> str:
+        sizes = f"{counted(self.threads, 'thread')}, {counted(self.workers, 'worker')}"
+        return f"batch size {self.batch_size}, {sizes}"
 
     @property
     def rows_per_s_workers_sum(self) -> float:
@@ -122,7 +129,7 @@ class Profile(Struct, frozen=True, kw_only=True):
         return min(enough, key=lambda point: (point.peak_memory_mb * point.workers, -point.rows_per_s_workers_sum))
 
     def speed(self, point: Point) -> Speed:
-        """Return the seconds of one worker at a point, as `skyfan.estimate` reckons with them."""
+        """Return the seconds of one worker at a point, as `skyfan.estimating.bill` reckons with them."""
         return Speed(
             s_per_row=1 / point.rows_per_s,
             s_per_mb=self.s_per_mb,
@@ -148,16 +155,23 @@ def profile_of_reports(reports: Iterable[Report], *, data: str = "", notes: Iter
     InputError
         If there is none with rows, they are of several models, or no worker's start can be seen.
     """
-    done = [report for report in reports if report.status == "ok" and report.rows_out and row_s(report) > 0]
+    given = list(reports)
+    done = [report for report in given if _usable(report)]
     rates = rates_of(done)
     groups: defaultdict[tuple[int, int], list[Report]] = defaultdict(list)
     for report in done:
         groups[report.batch_size, report.threads].append(report)
     machines = sorted({report.machine for report in done if report.machine})
     machine = " + ".join(machines)
-    notes = [*notes, *([f"of several machines, whose speeds are mixed: {machine}"] if len(machines) > 1 else [])]
+    notes = list(notes)
+    if len(done) < len(given):
+        notes.append(
+            f"{len(given) - len(done)} of {len(given)} reports are left out: not done, or without rows or times"
+        )
+    if len(machines) > 1:
+        notes.append(f"of several machines, whose speeds are mixed: {machine}")
     return Profile(
-        model=_only_model(done),
+        model=only_model(done),
         machine=machine,
         cores=usable_cores() if machine == describe_host() else 0,
         origin="reports",
@@ -169,7 +183,7 @@ def profile_of_reports(reports: Iterable[Report], *, data: str = "", notes: Iter
         s_per_cold_start=round(cold_start_s(done), 6),
         spread=round(spread_of(groups.values()), 6),
         points=tuple(_point(groups[key]) for key in sorted(groups, key=lambda key: (key[1], key[0]))),
-        versions=_versions(done),
+        versions=versions_of(done),
         notes=tuple(notes),
     )
 
@@ -194,6 +208,60 @@ def decode_profile(data: bytes, name: str) -> Profile:
     return profile
 
 
+def load_profile(path: Path) -> Profile:
+    """Read a profile's file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is no profile.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"profile {path}: cannot be read ({error.strerror}); expected a file of 'skyfan profile --out'"
+        ) from error
+    return decode_profile(data, f"profile {path}")
+
+
+def check_target(path: Path) -> None:
+    """Check that a profile can be written there: over nothing, or over another profile.
+
+    Raises
+    ------
+    InputError
+        If it cannot.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"profile {path}: there is no folder {path.parent}; make it, or name a file elsewhere")
+    if os.path.lexists(path) and not is_file(path):
+        raise InputError(f"profile {path}: is no file; expected a file, or nothing, there: name another")
+    if is_file(path):
+        try:
+            load_profile(path)
+        except InputError as error:
+            raise InputError(f"{error}. It is not written over: name another file, or delete it") from error
+
+
+def save_profile(profile: Profile, path: Path) -> None:
+    """Write a profile's file whole or not at all.
+
+    Raises
+    ------
+    InputError
+        As `check_target`, or if it cannot be written.
+    """
+    check_target(path)
+    partial = path.with_name(f".profile.{os.getpid()}")
+    try:
+        partial.write_bytes(profile.encode())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"profile {path}: cannot be written ({error.strerror}); name a file elsewhere") from error
+
+
 class _Version(Struct):
     schema: int
 
@@ -215,6 +283,11 @@ def _faults(profile: Profile) -> Iterator[str]:
             yield f"a text is longer than {MAX_TEXT} characters, or cannot be printed"
 
 
+def _usable(report: Report) -> bool:
+    ways = min(report.batch_size, report.threads, report.rows_out)
+    return report.status == "ok" and ways > 0 and len(report.partitions) > 0 and row_s(report) > 0
+
+
 def _point(group: Sequence[Report]) -> Point:
     warm = [report for report in group if report.first_prediction_s is None] or group
     return Point(
@@ -225,19 +298,3 @@ def _point(group: Sequence[Report]) -> Point:
         peak_memory_mb=max(report.peak_memory_mb for report in group),
         rows=sum(report.rows_out for report in warm),
     )
-
-
-def _only_model(reports: Sequence[Report]) -> ModelRef:
-    models = {report.model for report in reports}
-    only = models.pop()
-    if models or only is None:
-        said = ", ".join(sorted(model.name if model else "none" for model in {only, *models}))
-        raise InputError(f"reports: of the models {said}; expected those of one model: a profile is of one")
-    return only
-
-
-def _versions(reports: Sequence[Report]) -> dict[str, str]:
-    seen: defaultdict[str, set[str]] = defaultdict(set)
-    for program, version in itertools.chain.from_iterable(report.versions.items() for report in reports):
-        seen[program].add(version)
-    return {program: " + ".join(sorted(versions)) for program, versions in sorted(seen.items())}

@@ -1,5 +1,6 @@
 """What a task costs its worker, from reports: seconds by row, by MiB, by task, by start, and how they scatter."""
 
+import itertools
 import math
 import statistics
 from collections import defaultdict
@@ -8,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from skyfan.errors import InputError
-from skyfan.estimate import MB_BYTES
-from skyfan.task import Report
+from skyfan.estimating.bill import MB_BYTES
+from skyfan.task import ModelRef, Report
 from skyfan.wording import counted
 
 LAMBDA = "AWS Lambda"
@@ -73,7 +74,7 @@ def cold_start_s(reports: Sequence[Report]) -> float:
     for report in reports:
         if report.first_prediction_s is None:
             continue
-        opened = (report.seconds.open + report.seconds.hash) / len(report.partitions)
+        opened = (report.seconds.open + report.seconds.hash) / max(1, len(report.partitions))
         batch = row_s(report) / report.rows_out * min(report.batch_size, report.rows_out)
         seconds.append(max(0.0, report.first_prediction_s - opened - batch))
     if not seconds:
@@ -93,11 +94,15 @@ def spread_of(groups: Iterable[Sequence[Report]]) -> float:
     for group in groups:
         warm = [report for report in group if report.first_prediction_s is None]
         used = warm if len(warm) > 1 else group
-        logs = [math.log((report.seconds.total - report.seconds.model) / report.rows_out) for report in used]
+        logs = [math.log(_work_s(report) / report.rows_out) for report in used]
         if len(logs) > 1:
             squares += statistics.variance(logs) * (len(logs) - 1)
             freedom += len(logs) - 1
     return math.sqrt(squares / freedom) if freedom else 0.0
+
+
+def _work_s(report: Report) -> float:
+    return max(report.seconds.total - report.seconds.model, row_s(report))
 
 
 def side_by_side(reports: Sequence[Report]) -> int:
@@ -122,3 +127,27 @@ def _ends(report: Report) -> tuple[tuple[str, int], tuple[str, int]]:
 def row_s(report: Report) -> float:
     """Return the seconds of a task that grow with its rows: reading, predicting and writing."""
     return report.seconds.read + report.seconds.predict + report.seconds.write
+
+
+def only_model(reports: Sequence[Report]) -> ModelRef:
+    """Return the model of all these tasks.
+
+    Raises
+    ------
+    InputError
+        If they are of several models.
+    """
+    models = {report.model for report in reports}
+    only = models.pop()
+    if models or only is None:
+        said = ", ".join(sorted(model.name if model else "none" for model in {only, *models}))
+        raise InputError(f"reports: of the models {said}; expected those of one model: a profile is of one")
+    return only
+
+
+def versions_of(reports: Sequence[Report]) -> dict[str, str]:
+    """Return by program its version in these tasks; several are joined by ' + '."""
+    seen: defaultdict[str, set[str]] = defaultdict(set)
+    for program, version in itertools.chain.from_iterable(report.versions.items() for report in reports):
+        seen[program].add(version)
+    return {program: " + ".join(sorted(versions)) for program, versions in sorted(seen.items())}
