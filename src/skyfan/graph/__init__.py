@@ -1,0 +1,1 @@
+"""The picture of a state machine, as SVG and Mermaid, drawn from its definition."""
