@@ -10,9 +10,9 @@ from skyfan.task import Report
 class Combined:
     """The records of a run, one a task that is done, in the order that their reports come.
 
-    Its keys are the original's; what they hold is what they say: `total_cpu_time (seconds)` is the seconds that the
-    task took, where the original had a profiler's sum of nested calls, and `throughput_bps` is bits of partitions read
-    a second.
+    Its keys are the original's, and `rank`, `rows` and `bytes`; what they hold is what docs/combined-data.md says. That
+    is not always what the original held: `total_cpu_time (seconds)` is the seconds that the task took, where the
+    original had a profiler's sum of nested calls.
     """
 
     def __init__(self, result_path: str) -> None:
@@ -34,6 +34,8 @@ def _record(report: Report, result_path: str) -> dict[str, Any]:
     read = sum(ref.bytes for ref in report.partitions)
     return {
         "rank": report.rank,
+        "rows": report.rows_out,
+        "bytes": read,
         "total_cpu_time (seconds)": round(total, 6),
         "total_cpu_memory (MB)": report.peak_memory_mb,
         "total_process_memory (MB)": report.peak_memory_mb,
@@ -43,6 +45,22 @@ def _record(report: Report, result_path: str) -> dict[str, Any]:
         "device": report.device,
         "throughput_bps": round(8 * read / total, 1),
         "sample_persec": round(report.rows_out / total, 3),
+        **_fetching(report.seconds.open, len(keys)),
         "result_path": result_path,
         "data_path": keys[0] if len(keys) == 1 else keys,
+    }
+
+
+def _fetching(seconds: float, partitions: int) -> dict[str, int | float | None]:
+    """Return the original's `s3_` keys, of the requests for partitions: one each.
+
+    A report has their seconds in all. What the shortest and the longest of several took is in none, so it is null.
+    """
+    each = round(seconds / partitions, 6) if partitions else None
+    return {
+        "s3_num_requests": partitions,
+        "s3_total_time": round(seconds, 6),
+        "s3_avg_time": each,
+        "s3_min_time": each if partitions == 1 else None,
+        "s3_max_time": each if partitions == 1 else None,
     }

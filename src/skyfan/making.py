@@ -5,13 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skyfan.blob import Blob, is_file
-from skyfan.errors import InputError, KeyNameError, StoreAbsentError, SurveyError
-from skyfan.ingest.opening import SURVEY_SUFFIXES, open_survey, refuse_remote
+from skyfan.errors import InputError
+from skyfan.ingest.opening import find_survey, open_survey
 from skyfan.ingest.options import ingest_options
-from skyfan.keys import check_bucket, check_key, check_prefix
+from skyfan.keys import check_bucket, check_prefix
 from skyfan.partitions import Index
-from skyfan.storage import Store, open_store
+from skyfan.storage import open_store
 from skyfan.survey import Progress, parse_size, rows_per_partition, split
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def partition(
     check_bucket(bucket, "destination")
     check_prefix(prefix, "destination: the prefix after the bucket")
     size_bytes = parse_size(size) if isinstance(size, str) else size
-    survey = open_survey(_survey(source, opened), options)
+    survey = open_survey(find_survey(source, opened), options)
     rows_each = rows_per_partition(survey, size_bytes, rows)
     target = opened.bucket(bucket, create="store")  # not before all else is clear: it makes a folder
     return split(survey, target, prefix.rstrip("/"), rows_each, overwrite=overwrite, progress=progress)
@@ -263,36 +262,3 @@ def _extra(name: str) -> Iterator[None]:
             f"{error.name} is not installed; expected skyfan's extra {name!r}: install skyfan with it, as in: "
             f"pip install '.[{name}]'"
         ) from error
-
-
-def _survey(source: str | Path, store: Store) -> Path | Blob:
-    """Find a survey: a local file or folder, an s3:// address, or an object of the store."""
-    path = Path(source)
-    text = str(source)
-    if "://" not in text and text and (is_file(path) or _is_folder(path)):
-        return path
-    if "://" in text:
-        refuse_remote(text)
-    place, name = (store, text)
-    if text.startswith("s3://"):  # on the store's own server, if it is one
-        place, name = store if store.is_server else Store("s3://"), text.removeprefix("s3://")
-    bucket, _, key = name.partition("/")
-    try:
-        check_bucket(bucket, "source")
-        blob = place.bucket(bucket).ranged_blob(check_key(key, "source: the key after the bucket"))
-    except (KeyNameError, StoreAbsentError):
-        blob = None
-    if blob is None:
-        raise SurveyError(
-            f"{text}: there is no such file, nor such an object in the store {place.url}; expected a survey in "
-            f"{', '.join(SURVEY_SUFFIXES)}, or a local folder of FITS cutouts"
-        )
-    return blob
-
-
-def _is_folder(path: Path) -> bool:
-    """Whether a local folder lies there; the current one is never meant by an empty name."""
-    try:
-        return path != Path() and path.is_dir()
-    except OSError:  # a name too long for a folder can still be that of an object
-        return False

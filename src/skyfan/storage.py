@@ -214,6 +214,11 @@ class Bucket:
                 raise_if_bucket_absent(error, self.where)
                 return None
 
+    def copy(self, source: str, target: str) -> None:
+        """Copy an object within the bucket; on a server, without its bytes coming here."""
+        with translated(f"{self.where}/{source}"):
+            obstore.copy(self._backend, source, target)
+
     def get_many(self, keys: Iterable[str]) -> Iterator[bytes | None]:
         """Yield the bytes of many small objects, in order; only few are read ahead."""
         with ThreadPoolExecutor(READERS) as pool:

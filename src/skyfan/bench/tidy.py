@@ -117,9 +117,9 @@ def _from_parquet(data: bytes, path: Path) -> list[dict[str, Any]]:
         columns = {name: table.column(name).to_pylist() for name in _checked(table.schema.names, path)}
     except PartitionError as error:
         raise InputError(f"{path}: not a Parquet file, or cut short; expected a table of 'skyfan bench'") from error
-    except InputError:
+    except (InputError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # the reader raises bare Exceptions
+    except BaseException as error:  # the reader raises bare Exceptions, and panics that are not even these
         text = str(error).split("\n", 1)[0]
         raise InputError(f"{path}: damaged ({text}); expected a table of 'skyfan bench'") from error
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -127,7 +127,7 @@ def _from_parquet(data: bytes, path: Path) -> list[dict[str, Any]]:
 
 def _as_csv(rows: list[dict[str, Any]]) -> bytes:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer)  # ends lines as RFC 4180 has it, so that a lone CR is quoted too
     writer.writerow(COLUMNS)
     writer.writerows([_text(row[name], kind) for name, kind in _KINDS.items()] for row in rows)
     return buffer.getvalue().encode()

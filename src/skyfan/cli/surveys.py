@@ -98,7 +98,7 @@ def partition(
     from skyfan import wording
     from skyfan.progress import counting
 
-    ingest |= {"pad": ingest["pad"] or None, "columns": _pairs(named) or None}
+    ingest |= {"pad": ingest["pad"] or None, "columns": column_pairs(named) or None}
     with counting("partition", quiet=json_lines) as progress:
         index = skyfan.partition(
             source, dest, size=size, rows=rows, store=store, overwrite=overwrite, progress=progress, **ingest
@@ -111,7 +111,7 @@ def partition(
         click.echo(f"{dest}: {count}, {index.rows:,} rows, {stored}, with an index")
 
 
-def _pairs(named: tuple[str, ...]) -> dict[str, str]:
+def column_pairs(named: tuple[str, ...]) -> dict[str, str]:
     """Return what --column says, by skyfan's names."""
     pairs = dict(text.split("=", 1) for text in named if "=" in text)
     if len(pairs) != len(named):

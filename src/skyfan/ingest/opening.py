@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from skyfan.blob import Blob, MappedBlob
-from skyfan.errors import InputError, SurveyError
+from skyfan.blob import Blob, MappedBlob, is_file
+from skyfan.errors import InputError, KeyNameError, StoreAbsentError, SurveyError
 from skyfan.formats.opening import SURVEY_SUFFIXES as PLAIN_SUFFIXES
 from skyfan.formats.tensor import Tensors
 from skyfan.ingest.options import IngestOptions
+from skyfan.keys import check_bucket, check_key
 from skyfan.partitions import Partition, check_rows, open_partition
+from skyfan.storage import Store
 
 FITS_SUFFIXES: Final = (".fits", ".fit", ".fts")
 HDF5_SUFFIXES: Final = (".hdf5", ".h5", ".hdf")
@@ -121,3 +123,42 @@ def _installed() -> Iterator[None]:
             f"{error.name} is not installed, and this survey is read with it; install it with: pip install "
             "'skyfan[ingest]'"
         ) from error
+
+
+def find_survey(source: str | Path, store: Store) -> Path | Blob:
+    """Find a survey: a local file or folder, an s3:// address, or an object of the store.
+
+    Raises
+    ------
+    SurveyError
+        If there is none.
+    """
+    path = Path(source)
+    text = str(source)
+    if "://" not in text and text and (is_file(path) or _is_folder(path)):
+        return path
+    if "://" in text:
+        refuse_remote(text)
+    place, name = (store, text)
+    if text.startswith("s3://"):  # on the store's own server, if it is one
+        place, name = store if store.is_server else Store("s3://"), text.removeprefix("s3://")
+    bucket, _, key = name.partition("/")
+    try:
+        check_bucket(bucket, "source")
+        blob = place.bucket(bucket).ranged_blob(check_key(key, "source: the key after the bucket"))
+    except (KeyNameError, StoreAbsentError):
+        blob = None
+    if blob is None:
+        raise SurveyError(
+            f"{text}: there is no such file, nor such an object in the store {place.url}; expected a survey in "
+            f"{', '.join(SURVEY_SUFFIXES)}, or a local folder of FITS cutouts"
+        )
+    return blob
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a local folder lies there; the current one is never meant by an empty name."""
+    try:
+        return path != Path() and path.is_dir()
+    except OSError:  # a name too long for a folder can still be that of an object
+        return False

@@ -1,0 +1,177 @@
+"""Runs by configuration: medians and ranges over those that are whole, and how many were left out."""
+
+import math
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from skyfan.bench.measurement import Measurement
+
+GB_BYTES = 1024**3
+
+_REPEATED = "repeated"  # a folder that 'skyfan bench' makes
+_SIZE = re.compile(r"\d+(?:\.\d+)?\s?[KMGT]i?B", re.ASCII | re.IGNORECASE)
+
+
+class Origin(Struct, frozen=True, order=True):
+    """What must be the same for figures of two runs to be comparable."""
+
+    origin: str
+    engine: str
+    machine: str
+    skyfan: str
+    model: str
+    model_sha256: str
+    data: str
+    """Without the name of a partition's size: the same survey in other partitions is the same data."""
+
+
+class Configuration(Struct, frozen=True, order=True):
+    """What a run was asked to do."""
+
+    origin: Origin
+    threads: int | None
+    batch_size: int
+    partition_mb: float
+    """Nominal: 25.01 MiB are called 25."""
+    partitions: int
+    tasks: int
+    workers: int
+
+    @property
+    def crew(self) -> str:
+        """How many workers, in words: on AWS and in the original system every task has its own."""
+        return "one a task" if self.workers and self.workers >= self.tasks > 1 else str(self.workers or "not known")
+
+
+class Quantiles(Struct, frozen=True):
+    """A figure over the repeats of a configuration."""
+
+    count: int
+    """Runs that know it."""
+    min: float
+    q25: float
+    median: float
+    q75: float
+    max: float
+
+
+class Group(Struct, frozen=True):
+    """The runs of one configuration."""
+
+    configuration: Configuration
+    used: tuple[Measurement, ...]
+    """Complete, and nothing is wrong with them: every figure is of these."""
+    left_out: tuple[Measurement, ...]
+    """Not complete, or not a measurement of this configuration; each says why."""
+
+    def values(self, name: str) -> list[float]:
+        """Return a field of every run that is used and knows it."""
+        return [float(value) for run in self.used if (value := getattr(run, name)) is not None]
+
+    def quantiles(self, name: str) -> Quantiles | None:
+        """Return a field's median and range over the runs; None if none knows it."""
+        ordered = sorted(self.values(name))
+        if not ordered:
+            return None
+        q25, q75 = (_quantile(ordered, share) for share in (0.25, 0.75))
+        return Quantiles(len(ordered), ordered[0], q25, statistics.median(ordered), q75, ordered[-1])
+
+    def median(self, name: str) -> float | None:
+        """Return a field's median over the runs; None if none knows it."""
+        values = self.values(name)
+        return statistics.median(values) if values else None
+
+    @property
+    def data_gb(self) -> float | None:
+        """Data read by a whole run; None if no run says it."""
+        sizes = [run.bytes_in for run in self.used if run.bytes_in]
+        return statistics.median(sizes) / GB_BYTES if sizes else None
+
+    @property
+    def distinct(self) -> int | None:
+        """Partitions of different content, the fewest of any run; None if no run says it."""
+        return min((run.distinct_partitions for run in self.used if run.distinct_partitions), default=None)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether data were repeated to be more than is on disk."""
+        return self.distinct is not None and self.distinct < self.configuration.partitions
+
+    @property
+    def cost_kind(self) -> str:
+        """What kind of cost `cost_usd` is; several are named all."""
+        return " or ".join(sorted({run.cost_kind for run in self.used if run.cost_usd is not None and run.cost_kind}))
+
+
+def groups(measurements: Iterable[Measurement]) -> list[Group]:
+    """Put the runs of one configuration together.
+
+    Parameters
+    ----------
+    measurements : iterable of Measurement
+        Of any origin, machine, model and data: what differs in these is never put together.
+
+    Returns
+    -------
+    list of Group
+        Ordered by origin, then threads, batch size, partition size, number of partitions and workers. A group may have
+        runs that are left out only.
+    """
+    found: dict[Configuration, list[Measurement]] = {}
+    for measurement in measurements:
+        found.setdefault(configuration(measurement), []).append(measurement)
+    return [
+        Group(
+            key,
+            tuple(run for run in found[key] if is_usable(run)),
+            tuple(run for run in found[key] if not is_usable(run)),
+        )
+        for key in sorted(found, key=_order)
+    ]
+
+
+def is_usable(run: Measurement) -> bool:
+    """Whether a run is whole, and a measurement of what it was asked to do."""
+    return run.complete and not run.problem
+
+
+def configuration(run: Measurement) -> Configuration:
+    """Return what a run was asked to do."""
+    origin = Origin(
+        run.origin, run.engine, run.machine, run.skyfan, run.model, run.model_sha256, _without_size(run.data)
+    )
+    return Configuration(
+        origin=origin,
+        threads=run.threads,
+        batch_size=run.batch_size,
+        partition_mb=nominal_mb(run.partition_mb),
+        partitions=run.partitions,
+        tasks=run.tasks,
+        workers=run.workers,
+    )
+
+
+def nominal_mb(size_mb: float) -> float:
+    """Return the size that a partition is called by: whole MB where that is within 2 %, else two digits."""
+    whole = round(size_mb)
+    return float(whole) if whole and abs(size_mb - whole) <= 0.02 * whole else float(f"{size_mb:.2g}")
+
+
+def _without_size(data: str) -> str:
+    """Return where data lie without the folders that only say how they are cut, and that they are repeated."""
+    return "/".join(name for name in data.split("/") if not _SIZE.fullmatch(name) and name != _REPEATED)
+
+
+def _order(key: Configuration) -> tuple[object, ...]:
+    return (key.origin, key.threads or 0, key.batch_size, key.partition_mb, -key.partitions, key.tasks, key.workers)
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Return a quantile by linear interpolation between the values next to it."""
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])

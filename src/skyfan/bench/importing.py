@@ -1,0 +1,269 @@
+"""Results of the original system as measurements: what its combined_data.json files say, and which are whole."""
+
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from msgspec import Struct, structs
+
+from skyfan.bench.measurement import Measurement
+from skyfan.bench.pathnames import Named, read_path
+from skyfan.bench.records import Records, read_records
+from skyfan.bench.wholeness import Expected, Verdict, expected_beside, fullest_of_repeats, judge
+from skyfan.cost import seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
+from skyfan.errors import InputError
+from skyfan.keys import natural
+from skyfan.tally import Spread
+
+FILE_NAME = "combined_data.json"
+MB_BYTES = 1024**2
+GB_BYTES = 1024**3
+_SHOWN = 5
+
+
+class Imported(Struct, frozen=True, kw_only=True):
+    """One file, and what became of it."""
+
+    measurement: Measurement
+    verdict: Verdict
+    records: int
+    notes: tuple[str, ...] = ()
+    """What should be known of it but does not make it incomplete, such as a path that contradicts its records."""
+
+
+class Import(Struct, frozen=True, kw_only=True):
+    """All that was found."""
+
+    runs: tuple[Imported, ...]
+    skipped: tuple[str, ...] = ()
+    """What was found but not read, and why."""
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """A measurement a file, also of those that are not complete: these say so, and are never averaged."""
+        return [run.measurement for run in self.runs]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file is the whole of its run."""
+        return all(run.verdict == "complete" for run in self.runs)
+
+
+def counts_of(found: Import) -> dict[Verdict, int]:
+    """Return how many runs there are of each verdict, complete ones first."""
+    counts = Counter(run.verdict for run in found.runs)
+    return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]}
+
+
+class _Read(Struct):
+    """One file on its way to a measurement."""
+
+    name: str
+    records: Records
+    named: Named
+    expected: Expected | None
+    notes: list[str]
+
+
+def import_results(place: str | Path, *, expect: int | None = None) -> Import:
+    """Read results of the original system, or `combined_data.json` of skyfan's own runs.
+
+    Parameters
+    ----------
+    place : str or Path
+        A folder, in which every `combined_data.json` is read, or one such file. Links that leave it are not followed.
+    expect : int, optional
+        Records that every run must have, where you know better than paths and payloads.
+
+    Returns
+    -------
+    Import
+        In natural order of the paths.
+
+    Raises
+    ------
+    InputError
+        If there is no such place, or nothing in it.
+    """
+    place = Path(place)
+    if expect is not None and expect < 1:
+        raise InputError(f"expect: got {expect}; expected the number of records of a run, 1 or more")
+    skipped: list[str] = []
+    files = list(_files(place, skipped))
+    if not files:
+        hint = f"; not read: {'; '.join(skipped[:_SHOWN])}" if skipped else ""
+        raise InputError(f"{_plain(str(place))}: no {FILE_NAME} in it{hint}; expected results of the original system")
+    found: dict[str, _Read | Imported] = {}
+    for name, file in files:
+        found[name] = _read(name, file, expect)
+    read = [item for item in found.values() if isinstance(item, _Read)]
+    _learn_from_repeats(read)
+    done = {item.name: _imported(item) for item in read}
+    runs = (item if isinstance(item, Imported) else done[name] for name, item in found.items())
+    return Import(runs=tuple(runs), skipped=tuple(skipped))
+
+
+def _files(place: Path, skipped: list[str]) -> Iterator[tuple[str, Path]]:
+    """Yield every file to read with the name it is shown by; note what is passed over."""
+    try:
+        root = place.resolve(strict=True)
+        if root.is_file():
+            yield _plain(str(place)), root
+            return
+        if not root.is_dir():
+            raise InputError(f"{_plain(str(place))}: neither a folder nor a file; expected one with {FILE_NAME}")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{_plain(str(place))}: cannot be read ({error}); expected a folder of results") from error
+    found: list[Path] = []
+    unread: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=unread.append):
+        linked = [name for name in folders if Path(folder, name).is_symlink()]
+        skipped += [f"{_relative(Path(folder, name), root)}: a link to a folder is not followed" for name in linked]
+        if FILE_NAME in names:
+            found.append(Path(folder, FILE_NAME))
+    skipped += [f"{_relative(Path(error.filename), root)}: {error.strerror}" for error in unread]
+    for file in sorted(found, key=lambda file: natural(str(file))):
+        name = _relative(file, root)
+        if not file.resolve().is_relative_to(root):
+            skipped.append(f"{name}: a link that leaves the folder is not followed")
+        elif not file.is_file():
+            skipped.append(f"{name}: not a file")
+        else:
+            yield name, file
+
+
+def _relative(path: Path, root: Path) -> str:
+    return _plain(path.relative_to(root).as_posix())
+
+
+def _plain(text: str) -> str:
+    """Return a name with a question mark for whatever cannot be printed."""
+    readable = os.fsencode(text).decode(errors="replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in readable)
+
+
+def _read(name: str, file: Path, expect: int | None) -> _Read | Imported:
+    by_path = read_path(str(file.parent))
+    try:
+        records = read_records(file)
+    except InputError as error:
+        bare = Measurement(origin="imported", run=name, complete=False, problem=str(error), repeat=by_path.repeat or 1)
+        return Imported(measurement=bare, verdict="unreadable", records=0)
+    notes: list[str] = []
+    named = _reconciled(by_path, records, notes)
+    expected = Expected(expect, expect, "records", "the number given") if expect else None
+    expected = expected or expected_beside(file.parent, records)
+    if expected is None and named.files:
+        least, most = named.files
+        expected = Expected(least, most, "partitions", f"{named.data_gb:g} GB of {named.partition_mb:g} MB partitions")
+    if records.absent:
+        keys = ", ".join(f"{key!r} ({count})" for key, count in records.absent.items())
+        notes.append(f"keys that some records lack, and nothing here needs: {keys}")
+    return _Read(name, records, named, expected, notes)
+
+
+def _reconciled(by_path: Named, records: Records, notes: list[str]) -> Named:
+    """Return what path and records say together; where they contradict, the records are believed, and it is said."""
+    sizes = {size for folder in records.folders if (size := read_path(folder).partition_mb)}
+    results = {read_path(path) for path in records.result_paths}
+    by_result = {item.partition_mb for item in results if item.partition_mb}
+    if sizes and by_result and sizes != by_result:
+        notes.append("partition size: result_path and data_path of the records differ in it; data_path is believed")
+    said: list[tuple[str, str, str, set[Any]]] = [
+        ("batch_size", "batch size", "", records.batch_sizes or {item.batch_size for item in results}),
+        ("partition_mb", "partition size", " MB", sizes or by_result),
+        ("data_gb", "data size", " GB", {item.data_gb for item in results}),
+        ("repeat", "repeat", "", {item.repeat for item in results}),
+    ]
+    changes: dict[str, Any] = {}
+    for field, label, unit, values in said:
+        values.discard(None)
+        if len(values) != 1:
+            continue  # the records say nothing, or several things: then they are mixed, which is said elsewhere
+        value, before = next(iter(values)), getattr(by_path, field)
+        if before is not None and before != value:
+            notes.append(
+                f"{label}: the path says {before:g}{unit}, the records {value:g}{unit}; the records are believed"
+            )
+        changes[field] = value
+    return structs.replace(by_path, **changes)
+
+
+def _learn_from_repeats(read: list[_Read]) -> None:
+    """Expect of runs of which nothing says how many records they need what the fullest of their repeats has."""
+    unknown = [item for item in read if item.expected is None]
+    sweeps = [(_folder_of_sweep(item.name), item.named.partition_mb, item.named.data_gb) for item in unknown]
+    counts = fullest_of_repeats([(sweep, item.records.count) for sweep, item in zip(sweeps, unknown, strict=True)])
+    for sweep, item in zip(sweeps, unknown, strict=True):
+        if sweep in counts:
+            item.expected = Expected(counts[sweep], counts[sweep], "records", "the fullest runs beside it")
+            item.notes.append(f"only the runs beside it say how many records it must have: {counts[sweep]:,}")
+
+
+def _folder_of_sweep(name: str) -> str:
+    """Return the path above the folders that are only numbers: repeats, and batch sizes."""
+    folders = name.split("/")[:-1]
+    while folders and folders[-1].isdigit():
+        folders.pop()
+    return "/".join(folders)
+
+
+def _imported(item: _Read) -> Imported:
+    verdict, problem = judge(item.records, item.expected)
+    measurement = _measurement(item, problem)
+    return Imported(measurement=measurement, verdict=verdict, records=item.records.count, notes=tuple(item.notes))
+
+
+def _measurement(item: _Read, problem: str) -> Measurement:
+    """Return what the records say, and nothing that they do not: see docs/import-results.md, key by key."""
+    records, named, complete = item.records, item.named, not problem
+    tasks = records.count if complete or item.expected is None else item.expected.least
+    mb, size = named.partition_mb or 0.0, records.bytes
+    if records.ours and records.partitions:
+        mb = round(records.bytes / records.partitions / MB_BYTES, 3)
+    elif not records.ours:
+        size = round(records.partitions * mb * MB_BYTES)
+    return Measurement(
+        origin="imported",
+        run=item.name,
+        complete=complete,
+        problem=problem,
+        machine=f"not known, device {_plain(' + '.join(sorted(records.devices)))[:40]}" if records.devices else "",
+        data=_data(records),
+        tasks=tasks,
+        partitions=records.partitions if complete or item.expected is None else max(tasks, records.partitions),
+        partition_mb=mb,
+        bytes_in=size,
+        rows=records.rows if records.ours else None,
+        batch_size=next(iter(records.batch_sizes)) if len(records.batch_sizes) == 1 else named.batch_size or 0,
+        workers=0 if records.ours else tasks,
+        repeat=named.repeat or 1,
+        **(_figures(records, size) if complete else {}),
+    )
+
+
+def _figures(records: Records, size_bytes: int) -> dict[str, Any]:
+    """Return the figures of a whole run; of one that is not whole there are none: means of survivors mislead."""
+    mean_s, mean_mb = statistics.fmean(records.seconds), statistics.fmean(records.memory_mb)
+    gb = size_bytes / GB_BYTES
+    found: dict[str, Any] = {
+        "seed_avg_runtime_s": mean_s,
+        "seed_memory_mb": mean_mb,
+        "seed_cost_usd": float(seed_cost_usd(records.count, mean_s, mean_mb)),
+        "seed_throughput_gb_s": seed_throughput_all_data_by_one_worker_gb_s(gb, mean_s) if gb else None,
+    }
+    if records.ours:  # its seconds are by the clock, its memory is the largest resident set
+        seconds, memory = Spread.of(records.seconds), Spread.of(records.memory_mb)
+        found |= {"task_s_mean": mean_s, "task_s_p50": seconds.median, "task_s_p95": seconds.p95}
+        found |= {"task_s_max": seconds.max, "peak_memory_mb_p50": memory.median, "peak_memory_mb_max": memory.max}
+    return found
+
+
+def _data(records: Records) -> str:
+    """Return the folders of the partitions that were read."""
+    folders = sorted(records.folders - {""})
+    more = f" and {len(folders) - _SHOWN} more" if len(folders) > _SHOWN else ""
+    return _plain(" + ".join(folder[:100] for folder in folders[:_SHOWN])) + more
