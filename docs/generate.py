@@ -40,7 +40,8 @@ EXIT_CODES = {
     0: "done, and the run is complete",
     1: "failed: the store, a worker, or more tasks than the payload tolerates",
     2: "bad input: a payload, partition, model, path or option that cannot be used; nothing is lost",
-    3: "ended incomplete: failures within what the payload tolerates, or `status`, `verify` or `catalog` find it so",
+    3: "ended incomplete: failures within what the payload tolerates, or `status`, `verify`, `catalog` or "
+    "`report` find it so; `bench` and `import-results`: some runs are not whole; `tune`: nothing meets the deadline or the budget",
     130: "interrupted by Ctrl-C or SIGTERM; the same command goes on",
 }
 
@@ -498,7 +499,7 @@ TREE: dict[str, list[str]] = {
         "evaluation.py",
     ],
     "how it flows": ["stages.py", "pipeline.py", "mapping.py", "engines/", "aws/"],
-    "what it costs and takes": ["cost.py", "estimate.py", "prices/", "profile.py", "bench/"],
+    "what it costs and takes": ["cost.py", "prices/", "profiling/", "estimating/", "tuning/", "bench/"],
     "what a task does": [
         "inference.py",
         "predictor.py",
@@ -522,6 +523,8 @@ TREE: dict[str, list[str]] = {
         "progress.py",
         "tables.py",
         "plots.py",
+        "graph/",
+        "report/",
         "wording.py",
         "errors.py",
         "__main__.py",

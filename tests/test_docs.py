@@ -243,8 +243,8 @@ def test_the_python_page_runs(
     assert "belongs to another payload" in printed
 
     combined = json.loads((root / "sky" / "results" / "one" / "combined_data.json").read_text())
-    formats = (DOCS / "formats.md").read_text()
-    assert [key for key in combined[0] if f"`{key}`" not in formats] == []
+    documented = (DOCS / "combined-data.md").read_text()
+    assert [key for key in combined[0] if f"`{key}`" not in documented] == []
 
 
 def test_nothing_names_this_machine() -> None:

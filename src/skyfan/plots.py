@@ -1,5 +1,6 @@
 """The plots of an evaluation, each as PNG and SVG. The colours are for colour-blind readers too."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ HALO = [withStroke(linewidth=3.5, foreground="white")]
 PIT_BINS = 20
 
 
-def draw(compared: Compared, run: str, folder: Path) -> list[Path]:
+def draw(compared: Compared, run: str, folder: Path, suffixes: Sequence[str] = (".png", ".svg")) -> list[Path]:
     """Draw every plot that the columns allow into a folder; return the files."""
     plots = {"redshifts": _redshifts, "residuals": _residuals, "n_of_z": _n_of_z}
     if np.isfinite(compared.columns.get("pit", np.nan)).any():
@@ -48,7 +49,7 @@ def draw(compared: Compared, run: str, folder: Path) -> list[Path]:
             canvas = FigureCanvasAgg(figure)
             plot(figure, figure.add_subplot(), compared)
             figure.suptitle(f"{run}: {len(compared):,} galaxies", fontsize=10, color="#555555")
-            for suffix in (".png", ".svg"):
+            for suffix in suffixes:
                 file = folder / f"{name}{suffix}"
                 canvas.print_figure(file, dpi=150, metadata={"Date": None} if suffix == ".svg" else {})
                 files.append(file)

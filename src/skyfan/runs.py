@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from skyfan.claim import read_claim
 from skyfan.comparison import compare
-from skyfan.errors import ModelError, PartitionError, UnknownRunError
+from skyfan.errors import PartitionError, UnknownRunError
 from skyfan.evaluation import BOOTSTRAP, Evaluation, evaluate, write
 from skyfan.keys import RunKeys
 from skyfan.manifest import decode_manifest
 from skyfan.payload import Payload
-from skyfan.photoz.probability import EDGES_KEY
 from skyfan.predictions import FOOTER_KEY, chain_parts, read_part
 from skyfan.reports import collect
-from skyfan.staging import load_model
+from skyfan.staging import find_pdf_edges
 from skyfan.standing import Standing, stand
 from skyfan.storage import Store
 from skyfan.summary import Summary, decode_summary
@@ -125,22 +124,13 @@ class Run:
             If the catalogue has no true redshifts, or the folder cannot be written.
         """
         predictions = self.predictions()
-        edges, warnings = self._pdf_edges() if "pdf" in predictions.schema.names else (None, [])
+        edges: NDArray[np.float64] | None = None
+        warnings: list[str] = []
+        if "pdf" in predictions.schema.names:
+            edges, warnings = find_pdf_edges(self.tasks[0].model, self._bucket)
         compared = compare(predictions, self.id, edges)
         evaluation = evaluate(compared, self.id, self.summary, bootstrap, warnings)
         return evaluation if out is None else write(evaluation, compared, Path(out))
-
-    def _pdf_edges(self) -> tuple[NDArray[np.float64] | None, list[str]]:
-        """Return the edges of the PDFs' bins as the run's model has them, and why there are none."""
-        ref = self.tasks[0].model
-        try:
-            edges = load_model(ref, self._bucket).pdf_edges
-        except ModelError as error:
-            return None, [f"the PDFs are not evaluated: {error}"]
-        reason = (
-            f"the PDFs are not evaluated: the model {ref.name} does not say in its metadata {EDGES_KEY!r} what bins"
-        )
-        return edges, [] if edges is not None else [reason]
 
     def catalog(
         self,

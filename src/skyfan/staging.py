@@ -5,11 +5,15 @@ import mmap
 import re
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skyfan import models
 from skyfan.blob import MappedBlob
 from skyfan.errors import ModelError
 from skyfan.partitions import HASH_CHUNK_BYTES
 from skyfan.payload import Payload
+from skyfan.photoz.probability import EDGES_KEY
 from skyfan.predictor import Predictor
 from skyfan.storage import Bucket
 from skyfan.task import ModelRef
@@ -72,6 +76,16 @@ def load_model(ref: ModelRef, bucket: Bucket, threads: int = 1) -> Predictor:
             )
         _LOADED[ref.sha256, threads] = Predictor(source, ref.name, threads=threads)
     return _LOADED[ref.sha256, threads]
+
+
+def find_pdf_edges(ref: ModelRef, bucket: Bucket) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Return the redshifts between the bins of a model's PDFs, (bins + 1,), or None and why there are none."""
+    try:
+        edges = load_model(ref, bucket).pdf_edges
+    except ModelError as error:
+        return None, [f"the PDFs are not evaluated: {error}"]
+    said = f"the PDFs are not evaluated: the model {ref.name} does not say in its metadata {EDGES_KEY!r} what bins"
+    return edges, [] if edges is not None else [said]
 
 
 def _source(name: str, bucket: Bucket) -> Path | bytes:

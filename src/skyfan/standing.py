@@ -11,7 +11,7 @@ from skyfan.errors import SkyfanError
 from skyfan.keys import RunKeys
 from skyfan.lease import read_lease
 from skyfan.payload import Payload
-from skyfan.reports import collect, problems_of
+from skyfan.reports import Collected, collect, problems_of
 from skyfan.storage import Bucket
 from skyfan.summary import decode_summary
 from skyfan.task import Task
@@ -52,11 +52,13 @@ class Standing(Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
 
-def stand(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys) -> Standing:
-    """Look at a run's lease, reports and summary."""
+def stand(
+    payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys, found: Collected | None = None
+) -> Standing:
+    """Look at a run's lease, reports and summary; `found` are its reports, if they were read just now."""
     lease = read_lease(bucket, keys)
     alive = lease is not None and not lease.lapsed()
-    found = collect(bucket, keys, tasks)
+    found = found or collect(bucket, keys, tasks)
     summary = decode_summary(bucket.get(keys.summary))
     all_ok = bool(tasks) and len(found.done) == len(tasks) and not found.surplus
     state: State

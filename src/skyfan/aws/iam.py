@@ -125,6 +125,7 @@ def runner_permissions(
         _allow("FindUnfinishedUploads", ["s3:ListBucketMultipartUploads"], list(folders)),
         _allow("ReadResults", ["s3:GetObject"], reads),
         _allow("GiveLeaseUp", ["s3:PutObject"], [f"{reads[0]}/lease/*.json"]),
+        _allow("KeepBill", ["s3:PutObject"], [f"{reads[0]}/bill.json"]),
     ]
     for (where, names), number in zip(folders.items(), ("", "Too"), strict=False):
         prefixes = {"s3:prefix": [f"{name}/*" for name in names]}

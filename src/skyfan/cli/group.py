@@ -25,6 +25,13 @@ COMMANDS = {
     "verify": "skyfan.cli.runs",
     "catalog": "skyfan.cli.catalogs",
     "evaluate": "skyfan.cli.evaluations",
+    "estimate": "skyfan.cli.estimates",
+    "profile": "skyfan.cli.profiles",
+    "bench": "skyfan.cli.benchmarks",
+    "tune": "skyfan.cli.tuning",
+    "report": "skyfan.cli.reports",
+    "graph": "skyfan.cli.graphs",
+    "import-results": "skyfan.cli.imports",
     "train": "skyfan.cli.models",
     "export": "skyfan.cli.models",
     "aws": "skyfan.cli.clouds",
@@ -44,7 +51,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         return command
 
 

@@ -48,6 +48,8 @@ class Grid(Struct, frozen=True, tag=True):
     """Below it."""
     words: tuple[int, ...] = (0,)
     """Columns that hold words; the others hold numbers and are set flush right."""
+    codes: tuple[int, ...] = ()
+    """Columns of hashes and times: words whose every sign counts."""
     marked: tuple[int, ...] = ()
     """Rows that say that something is wrong."""
 
@@ -135,9 +137,18 @@ class Document(Struct, frozen=True):
     made_by: str
     """Program and time."""
     verdicts: tuple[Verdict, ...]
+    overall: str
+    """How many runs are complete, and which are not; empty for one run."""
     sections: tuple[Section, ...]
 
 
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", words: Sequence[int] = (0,)) -> Grid:
+def grid(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    caption: str = "",
+    words: Sequence[int] = (0,),
+    codes: Sequence[int] = (),
+) -> Grid:
     """Return a table of lists."""
-    return Grid(tuple(head), tuple(tuple(row) for row in rows), caption, words=tuple(words))
+    return Grid(tuple(head), tuple(tuple(row) for row in rows), caption, words=tuple(words), codes=tuple(codes))

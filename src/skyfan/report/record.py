@@ -1,8 +1,12 @@
 """One run, read once for its report: what was asked, what its reports say of time and place, and where it stands."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.measuring import measure_run
@@ -11,12 +15,15 @@ from skyfan.lease import read_lease
 from skyfan.payload import Payload
 from skyfan.reports import Collected, collect
 from skyfan.runs import Run
-from skyfan.standing import Standing
+from skyfan.standing import Standing, checked_with_aws, stand
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Summary
 from skyfan.task import Report, Task, TaskError, decode_report
 from skyfan.verification import Verification
 from skyfan.watching import Billed
+
+if TYPE_CHECKING:
+    from skyfan.aws.session import Cloud
 
 MAX_FAILURES = 100
 """Failed tasks whose reports are read."""
@@ -51,8 +58,12 @@ class Seen:
     models: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Tasks by name and hash of the model that they used."""
 
+    slim: list[Report] = field(default_factory=list)
+    """The reports themselves, without what takes room: a few hundred bytes each."""
+
     def add(self, report: Report) -> None:
         """Take in one more report."""
+        self.slim.append(structs.replace(report, science=None, columns={}, versions={}, flags={}))
         self.attempts[report.attempt] += 1
         if report.model is not None:
             self.models[report.model.name, report.model.sha256] += 1
@@ -102,7 +113,7 @@ class Record:
         return self.standing.state == "complete" and proven
 
 
-def read_record(run: Run, store: Store, *, verify: bool = False) -> Record:
+def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud | None" = None) -> Record:
     """Read what the store shows of a run; its catalogue and its partitions are not read.
 
     Parameters
@@ -112,6 +123,8 @@ def read_record(run: Run, store: Store, *, verify: bool = False) -> Record:
         That it lies in.
     verify : bool
         Read, hash and count every part again.
+    cloud : Cloud, optional
+        Ask AWS whether an execution that holds the lease still goes on.
 
     Raises
     ------
@@ -122,6 +135,10 @@ def read_record(run: Run, store: Store, *, verify: bool = False) -> Record:
     bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
     seen, lease = Seen(), read_lease(bucket, keys)
     found = collect(bucket, keys, tasks, seen.add)
+    summary = run.summary
+    standing = stand(payload, tasks, bucket, keys, found)
+    if cloud is not None:
+        standing = checked_with_aws(standing, lambda _region: cloud, run.status)
     seen.spans.sort(key=lambda span: (span.start, span.rank))
     return Record(
         run=run,
@@ -130,16 +147,27 @@ def read_record(run: Run, store: Store, *, verify: bool = False) -> Record:
         keys=keys,
         payload=payload,
         tasks=tasks,
-        summary=run.summary,
-        standing=run.status(),
+        summary=summary,
+        standing=standing,
         found=found,
         seen=seen,
         failed=_failed(bucket, keys, found),
-        measurement=measure_run(run),
+        measurement=measure_run(_Told(store, payload, seen.slim)),
         bill=run.bill,
         execution=lease.execution if lease else None,
         verification=run.verify() if verify else None,
     )
+
+
+class _Told(Run):
+    """A run whose reports were read just now, and are not read once more."""
+
+    def __init__(self, store: Store, payload: Payload, reports: list[Report]) -> None:
+        super().__init__(store, payload.bucket, payload.result_path)
+        self._reports = reports
+
+    def reports(self) -> Iterator[Report]:
+        return iter(self._reports)
 
 
 def _failed(bucket: Bucket, keys: RunKeys, found: Collected) -> list[Span]:

@@ -1,0 +1,142 @@
+"""The report of runs, put together section by section."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from skyfan import __version__
+from skyfan.bench.measurement import Measurement
+from skyfan.report.catalogue import Glance, glance
+from skyfan.report.completeness import completeness
+from skyfan.report.document import Block, Document, Heading, Section, Terms, Text
+from skyfan.report.execution import execution
+from skyfan.report.gallery import gallery
+from skyfan.report.glossary import TERMS
+from skyfan.report.history import History
+from skyfan.report.numbers import numbers
+from skyfan.report.permissions import permissions
+from skyfan.report.record import Record
+from skyfan.report.scaling import scaling
+from skyfan.report.science import is_evaluated, science
+from skyfan.report.sources import sources
+from skyfan.report.verdict import verdict
+from skyfan.report.workflow import workflow
+from skyfan.wording import counted
+
+if TYPE_CHECKING:
+    from skyfan.aws.stack import Stack
+
+DETAILED = 3
+"""Runs of one report with plots and a gallery each: more would be a book, and a file that no mail takes."""
+
+INTROS = {
+    "workflow": (
+        "Workflow",
+        (
+            "A run goes through these states, on AWS as a state machine and elsewhere in one program: Initialize plans "
+            "the tasks, the map does one Infer for each, many at once, and Summarize checks that nothing is missing."
+        ),
+    ),
+    "execution": (
+        "Execution",
+        "What happened when. Times are UTC, from the clocks of the driver and of the tasks' own reports.",
+    ),
+    "completeness": (
+        "Completeness",
+        (
+            "The proof that nothing is missing: what the manifest planned is held against what the tasks read and what "
+            "lies in the store."
+        ),
+    ),
+    "numbers": (
+        "Time, memory and cost",
+        (
+            "What the run took. Each figure is named for what it is: wall clock is time as it passes for whoever "
+            "waits, seconds of workers are added up over all of them."
+        ),
+    ),
+    "scaling": (
+        "Scaling",
+        (
+            "The same figures by the size of partitions and data, over every run given. Runs that are not whole are "
+            "never averaged in."
+        ),
+    ),
+    "science": (
+        "Science",
+        "How good the predictions are where the true redshift is known, and which images the model finds strangest.",
+    ),
+    "sources": (
+        "Sources",
+        "What each run was made from, down to the hash, and the commands that make it again.",
+    ),
+}
+
+
+def compose(
+    records: Sequence[Record],
+    measurements: Sequence[Measurement] = (),
+    *,
+    images: int,
+    histories: Mapping[str, History],
+    stack: "Stack | None" = None,
+) -> Document:
+    """Return the report of runs.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        At least one.
+    measurements : sequence of Measurement
+        Of other runs, for the scaling table.
+    images : int
+        In the gallery of each of the first `DETAILED` runs; 0 for none.
+    histories : mapping
+        What AWS says of their executions, by the run's name.
+    stack : Stack, optional
+        That they ran on.
+    """
+    several = len(records) > 1
+
+    def each(blocks: Callable[[Record, str, bool], list[Block]]) -> tuple[Block, ...]:
+        found: list[Block] = []
+        for number, record in enumerate(records, 1):
+            found += [Heading(record.id)] if several else []
+            found += blocks(record, f"run{number}", number <= DETAILED)
+        return tuple(found)
+
+    def of_science(record: Record, name: str, detailed: bool) -> list[Block]:
+        if not detailed:
+            said = f"Plots and galleries are those of the first {DETAILED} runs of this report."
+            return [*science(record, Glance(), name), Text(said)]
+        found = Glance()
+        if record.found.done:
+            found = glance(record, images, compared=is_evaluated(record))
+        shown = gallery(record, found, f"{name}-image") if images and record.found.done else []
+        return [*science(record, found, name), *shown]
+
+    blocks: dict[str, tuple[Block, ...]] = {
+        "workflow": each(lambda record, name, _: workflow(record, histories.get(record.id), name)),
+        "execution": each(lambda record, name, _: execution(record, histories.get(record.id), name)),
+        "completeness": each(lambda record, _name, _: completeness(record)),
+        "numbers": each(lambda record, _name, _: numbers(record)),
+        "scaling": tuple(scaling([*(record.measurement for record in records), *measurements])),
+        "science": each(of_science),
+        "sources": each(lambda record, _name, _: [*sources(record), *permissions(record, stack)]),
+    }
+    sections = [Section(name, title, intro, blocks[name]) for name, (title, intro) in INTROS.items()]
+    words = Section("words", "Words", "What the words of this report mean.", (Terms(TERMS),))
+    return Document(
+        title=f"Report of {records[0].id}" if not several else f"Report of {counted(len(records), 'run')}",
+        made_by=f"skyfan {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        verdicts=tuple(map(verdict, records)),
+        overall=_overall(records) if several else "",
+        sections=(*sections, words),
+    )
+
+
+def _overall(records: Sequence[Record]) -> str:
+    partial = [record.id for record in records if not record.complete]
+    if not partial:
+        return f"All {counted(len(records), 'run')} are complete."
+    return f"{len(partial)} of {counted(len(records), 'run')} NOT COMPLETE: {', '.join(partial)}"

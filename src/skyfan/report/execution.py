@@ -1,0 +1,165 @@
+"""What happened when: states and their times, the map's progress, who was at work, what was tried again or failed."""
+
+from collections.abc import Sequence
+
+from skyfan.report import amounts
+from skyfan.report.document import Block, Facts, Figure, Grid, Notice, Text, grid
+from skyfan.report.drawing import draw_gantt, draw_progress
+from skyfan.report.history import History
+from skyfan.report.record import Record, Span, moment
+from skyfan.report.timeline import axis_of
+from skyfan.summary import Summary
+from skyfan.wording import counted
+
+SHOWN_FAILURES = 50
+CLOCKS_S = 1.0
+"""By which the clocks of driver and workers may differ."""
+
+
+def execution(record: Record, history: History | None, name: str) -> list[Block]:
+    """Return what happened in a run.
+
+    Parameters
+    ----------
+    record : Record
+    history : History, optional
+        What AWS says of the execution, if it was asked.
+    name : str
+        With which the figures' names begin.
+    """
+    return [
+        *_states(record),
+        *(_history(history) if history else []),
+        *_charts(record, name),
+        *_retries(record),
+        *_failures(record),
+    ]
+
+
+def _states(record: Record) -> list[Block]:
+    summary = record.summary
+    if summary is None:
+        return [Notice("bad", "There are no times of the states", ("The run has not come to its summary.",))]
+    start, end = moment(summary.drive.started_at), moment(summary.ended_at)
+    spans = _of_last_drive(record.seen.spans, start)
+    first = spans[0].start if spans else None
+    last = max((span.stop for span in spans), default=None)
+    rows = [
+        ("Initialize", start, first, "lists, checks and plans; workers start"),
+        (
+            "Infer (the map)",
+            first,
+            last,
+            f"{counted(len(spans), 'task')}, from the first one's start to the last one's end",
+        ),
+        ("Summarize", last, end, "checks every task and adds up"),
+    ]
+    table = grid(
+        ["State", "From", "To", "Seconds", "What it does"],
+        [(state, amounts.clock(a, start), amounts.clock(b, start), _between(a, b), said) for state, a, b, said in rows],
+        caption=f"States, on {amounts.at(start)[:10]}, by the clocks of the driver and of the tasks' reports",
+        words=(0, 4),
+        codes=(1, 2),
+    )
+    return [table, *_resumed(summary)]
+
+
+def _resumed(summary: Summary) -> list[Block]:
+    before = summary.tasks_ok - summary.drive.tasks
+    if before <= 0:
+        return []
+    line = (
+        f"{counted(before, 'task')} of {summary.tasks:,} were done in earlier drives. Wall clocks and rates are those "
+        "of the last drive alone; seconds of work and everything that is counted are of all tasks."
+    )
+    return [Notice("note", "The run was resumed", (line,))]
+
+
+def _of_last_drive(spans: Sequence[Span], start: float | None) -> list[Span]:
+    return [span for span in spans if start is None or span.start >= start - CLOCKS_S]
+
+
+def _between(start: float | None, stop: float | None) -> str:
+    return amounts.UNKNOWN if start is None or stop is None else f"{max(0.0, stop - start):,.2f}"
+
+
+def _history(history: History) -> list[Block]:
+    rows = [
+        (
+            item.name,
+            amounts.clock(item.entered, history.started),
+            amounts.clock(item.left, history.started),
+            _between(item.entered, item.left),
+        )
+        for item in history.states
+    ]
+    facts = [
+        ("Execution", history.arn, "as Step Functions names it"),
+        ("Status", history.status, history.error),
+        ("Started", amounts.at(history.started), ""),
+        ("Ended", amounts.at(history.stopped), ""),
+        *[
+            (f"Children {name}", f"{number:,}", "of the Distributed Map, by its own count")
+            for name, number in history.children
+        ],
+    ]
+    table = grid(
+        ["State", "Entered", "Left", "Seconds"],
+        rows,
+        caption="The execution's history, as AWS tells it",
+        codes=(1, 2),
+    )
+    return [Facts(tuple(facts)), table]
+
+
+def _charts(record: Record, name: str) -> list[Block]:
+    seen = record.seen
+    blocks: list[Block] = []
+    if seen.untimed:
+        line = "Their reports have no times, as those of another version of skyfan: they are not in the charts."
+        blocks.append(Notice("note", f"{counted(seen.untimed, 'task')} without times", (line,)))
+    if not seen.spans and not record.failed:
+        return [*blocks, Text("There is nothing to draw: no report says when its task was worked at.")]
+    if seen.spans:
+        rows = sum(span.rows for span in seen.spans)
+        alt = f"Rows done by time: from 0 to {rows:,} by the end of the map"
+        pause = " Pauses, as before a resume, are shortened and marked." if axis_of(seen.spans).pauses() else ""
+        caption = f"Progress of the map: rows of tasks that are done, by the time since the first task's start.{pause}"
+        svg = draw_progress(seen.spans, record.standing.rows)
+        blocks.append(Figure(f"{name}-progress", svg, "svg", alt, caption, inline=True))
+    svg, said = draw_gantt(seen.spans, record.failed)
+    alt = f"Chart of when each worker was at a task, {counted(len(seen.spans), 'task')} in all"
+    blocks.append(Figure(f"{name}-gantt", svg, "svg", alt, f"Who was at work when. {said}", inline=True))
+    return blocks
+
+
+def _retries(record: Record) -> list[Block]:
+    again = {attempt: tasks for attempt, tasks in sorted(record.seen.attempts.items()) if attempt > 1}
+    if not again:
+        return [Text("No task that is done needed a second attempt.")] if record.seen.attempts else []
+    rows = [(f"attempt {attempt}", f"{tasks:,}") for attempt, tasks in again.items()]
+    return [
+        grid(["Done at", "Tasks"], rows, caption="Tried again: tasks whose first attempt failed in a way that can pass")
+    ]
+
+
+def _failures(record: Record) -> list[Block]:
+    found = record.found
+    if not found.failed:
+        return []
+    rows = [
+        (
+            str(rank),
+            str(failed.attempt),
+            failed.error.kind if failed.error else amounts.UNKNOWN,
+            failed.error.message if failed.error else "the report says nothing",
+            ", ".join(failed.partitions[:3])
+            + (f" and {len(failed.partitions) - 3} more" if failed.partitions[3:] else ""),
+        )
+        for rank, failed in list(found.failures.items())[:SHOWN_FAILURES]
+    ]
+    more = len(found.failed) - len(rows)
+    notes = (f"{more:,} more are not listed here.",) if more else ()
+    head = ("Task", "Attempts", "Kind", "What happened, and what to do", "Partitions")
+    caption = f"{counted(len(found.failed), 'task')} failed"
+    return [Grid(head, tuple(rows), caption, notes, (0, 2, 3, 4), marked=tuple(range(len(rows))))]

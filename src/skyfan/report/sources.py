@@ -1,0 +1,72 @@
+"""What a run was made from: payload, model, programs and machines, and the commands that make it again."""
+
+import shlex
+
+import msgspec
+
+from skyfan import __version__
+from skyfan.report.document import Block, Code, Facts, Grid, Notice, Text
+from skyfan.report.record import Record
+from skyfan.wording import counted
+
+
+def sources(record: Record) -> list[Block]:
+    """Return payload, versions, hashes, machines, and how to run it again."""
+    payload = msgspec.json.format(msgspec.json.encode(record.payload), indent=2).decode()
+    return [
+        Code(payload, "json", "Payload"),
+        Facts(tuple(_facts(record))),
+        *_mixed(record),
+        *_versions(record),
+        Text("To run it again, put the payload above into a file, and:"),
+        Code(_commands(record), "shell", "Commands"),
+    ]
+
+
+def _facts(record: Record) -> list[tuple[str, str, str]]:
+    summary, payload = record.summary, record.payload
+    model = summary.model if summary and summary.model else record.tasks[0].model if record.tasks else None
+    machines = summary.machines if summary else []
+    rows = [
+        ("Data", f"{payload.data_bucket}/{payload.data_prefix}", f"in {record.store.url}"),
+        ("Results", f"{record.bucket.where}/{record.keys.result_path}", ""),
+        *([("Model", model.name, f"sha256 {model.sha256}")] if model else []),
+        ("Machine", " + ".join(machines) or "not told", "of the workers"),
+    ]
+    if record.execution:
+        rows.append(("Execution", record.execution, "of the state machine on AWS"))
+    return rows
+
+
+def _mixed(record: Record) -> list[Block]:
+    """Say if tasks of one run used different models, or ran on different machines or programs."""
+    summary = record.summary
+    lines = []
+    if len(record.seen.models) > 1:
+        names = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(record.seen.models))
+        lines.append(f"its tasks used {len(record.seen.models)} models: {names}")
+    if summary and len(summary.machines) > 1:
+        lines.append(f"its tasks ran on {counted(len(summary.machines), 'kind')} of machine, which have several speeds")
+    several = [name for name, versions in (summary.versions if summary else {}).items() if len(versions) > 1]
+    if several:
+        lines.append(f"its tasks ran with several versions of {', '.join(several)}")
+    return [Notice("note", "The run is not of one kind", tuple(lines))] if lines else []
+
+
+def _versions(record: Record) -> list[Block]:
+    versions = record.summary.versions if record.summary else {}
+    rows = tuple((name, ", ".join(found)) for name, found in sorted(versions.items()))
+    return [Grid(("Program", "Version"), rows, "Programs that the workers ran", words=(0, 1))] if rows else []
+
+
+def _commands(record: Record) -> str:
+    version = record.summary.versions.get("skyfan", [__version__])[-1] if record.summary else __version__
+    store, run = shlex.quote(record.store.url), shlex.quote(record.id)
+    engine = " --engine aws" if record.execution else f" --store {store}"
+    return "\n".join(
+        [
+            f"pip install {shlex.quote(f'skyfan=={version}')}",
+            f"skyfan run payload.json --overwrite{engine}",
+            f"skyfan verify {run} --store {store}",
+        ]
+    )

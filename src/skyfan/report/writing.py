@@ -1,0 +1,182 @@
+"""Making a report and putting it where it belongs, never over a file that is not one of ours."""
+
+import os
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+from skyfan.errors import InputError
+from skyfan.report.document import Document
+from skyfan.runs import Run
+from skyfan.storage import Store
+
+if TYPE_CHECKING:
+    from skyfan.aws.session import Cloud
+    from skyfan.aws.stack import Stack
+    from skyfan.bench.measurement import Measurement
+    from skyfan.report.history import History
+    from skyfan.report.record import Record
+
+Format = Literal["html", "md"]
+
+GALLERY = 24
+"""Images, if not told otherwise."""
+NEEDED = ("jinja2", "matplotlib")
+HEAD_BYTES = 1024
+"""In which the mark of one of our own files lies."""
+
+_OURS = re.compile(rb'<meta name="generator" content="skyfan report">|\A<!-- skyfan report -->')
+
+
+def write_report(
+    runs: Sequence[Run],
+    store: Store,
+    out: Path,
+    format: Format = "html",  # noqa: A002  (what every other tool calls it)
+    *,
+    measurements: "Sequence[Measurement]" = (),
+    images: int = GALLERY,
+    verify: bool = False,
+    overwrite: bool = False,
+    cloud: "Cloud | None" = None,
+    stack: str | None = None,
+) -> bool:
+    """Write the report of runs; return whether all of them are complete. Needs the extra `plots`.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        At least one, all in the same store.
+    store : Store
+    out : Path
+        The file; with `md` the figures go to a folder beside it, `report_files` for `report.md`.
+    format : str
+        `html`, one file with everything in it, or `md`.
+    measurements : sequence of Measurement
+        Of other runs, for the scaling table.
+    images : int
+        In the gallery of most anomalous images; 0 for none.
+    verify : bool
+        Read, hash and count every part again.
+    overwrite : bool
+        Write over a file that is there and no report of ours.
+    cloud : Cloud, optional
+        Ask AWS of the runs' executions, and of the stack.
+    stack : str, optional
+        The stack that they ran on.
+
+    Raises
+    ------
+    InputError
+        If there is no run, the extra is missing, or the file cannot be written.
+    SkyfanError
+        If a run cannot be read, or AWS does not answer.
+    """
+    check_extra()
+    check_target(out, overwrite=overwrite)
+    if not runs:
+        raise InputError("report: got no run; expected <bucket>/<result_path>, or a payload file")
+    from skyfan.report.composing import compose
+    from skyfan.report.record import read_record
+
+    records = [read_record(run, store, verify=verify, cloud=cloud) for run in runs]
+    document = compose(
+        records,
+        measurements,
+        images=images,
+        histories=_histories(records, cloud),
+        stack=_stack(cloud, stack),
+    )
+    _write(document, out, format)
+    return all(record.complete for record in records)
+
+
+def check_extra() -> None:
+    """Check that what draws and writes a report is installed.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    absent = [name for name in NEEDED if find_spec(name) is None]
+    if absent:
+        raise InputError(
+            f"{' and '.join(absent)} is not installed, and a report needs it; install it with: "
+            "pip install 'skyfan[plots]'"
+        )
+
+
+def check_target(out: Path, *, overwrite: bool) -> None:
+    """Check that a file may be written, before any work is done for it.
+
+    Raises
+    ------
+    InputError
+        If it is there and not a report of ours, or its folder is not there.
+    """
+    try:
+        if not out.parent.is_dir():
+            raise InputError(f"{out}: there is no folder {out.parent}; make it, or name another file with --out")
+        if out.is_dir():
+            raise InputError(f"{out}: is a folder; expected the name of a file: give one with --out")
+        if overwrite or not out.exists():
+            return
+        with out.open("rb") as file:
+            ours = _OURS.search(file.read(HEAD_BYTES)) is not None
+    except OSError as error:
+        raise InputError(f"{out}: cannot be read ({error}); name another file with --out") from error
+    if not ours:
+        raise InputError(
+            f"{out}: is there already, and no report of skyfan's; name another file with --out, or --overwrite"
+        )
+
+
+def _histories(records: "Sequence[Record]", cloud: "Cloud | None") -> "dict[str, History]":
+    if cloud is None:
+        return {}
+    from skyfan.report.history import read_history
+
+    found = {record.id: read_history(cloud, record.execution) for record in records if record.execution}
+    return {run: history for run, history in found.items() if history is not None}
+
+
+def _stack(cloud: "Cloud | None", name: str | None) -> "Stack | None":
+    if cloud is None or name is None:
+        return None
+    from skyfan.aws.stack import existing_stack
+
+    return existing_stack(cloud, name)
+
+
+def _write(document: Document, out: Path, form: Format) -> None:
+    """Write a report and its figures; the page comes last, and whole."""
+    try:
+        if form == "html":
+            from skyfan.report.html import to_html
+
+            _put(out, to_html(document).encode())
+            return
+        from skyfan.report.markdown import to_markdown
+
+        folder = out.with_name(f"{out.stem}_files")
+        page, files = to_markdown(document, quote(folder.name))
+        folder.mkdir(exist_ok=True)
+        for name, data in files.items():
+            _put(folder / name, data)
+        _put(out, page.encode())
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error}); name another file with --out") from error
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        half.write_bytes(data)
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
