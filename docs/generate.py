@@ -41,7 +41,8 @@ EXIT_CODES = {
     1: "failed: the store, a worker, or more tasks than the payload tolerates",
     2: "bad input: a payload, partition, model, path or option that cannot be used; nothing is lost",
     3: "ended incomplete: failures within what the payload tolerates, or `status`, `verify`, `catalog` or "
-    "`report` find it so; `bench` and `import-results`: some runs are not whole; `tune`: nothing meets the deadline or the budget",
+    "`report` find it so; `bench` and `import-results`: some runs are not whole; `tune`: nothing meets the deadline or "
+    "the budget",
     130: "interrupted by Ctrl-C or SIGTERM; the same command goes on",
 }
 
