@@ -147,6 +147,7 @@ def test_a_task_without_a_batch_or_time_divides_by_nothing() -> None:
     (item,) = records(report("25MB/7.pt", batches=0, seconds=Seconds()))
     assert item["execution_time (seconds/batch)"] == 0
     assert item["s3_avg_time"] == 0
+    assert (item["throughput_bps"], item["sample_persec"]) == (None, None)
 
 
 def test_every_key_is_explained() -> None:

@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -90,9 +91,12 @@ def generate() -> ModuleType:
     return module
 
 
-def test_no_generated_page_is_stale(generate: ModuleType) -> None:
-    names = [str(path.relative_to(ROOT)) for path in generate.stale()]
-    assert not names, f"{names} are not as the code has them: run 'python docs/generate.py'"
+def test_no_generated_page_is_stale() -> None:
+    # in a process of its own: a command that a test has called by itself keeps its own --help
+    done = subprocess.run(
+        [sys.executable, str(DOCS / "generate.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_check_says_what_is_stale_and_writes_nothing(

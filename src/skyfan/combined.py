@@ -29,7 +29,7 @@ class Combined:
 
 
 def _record(report: Report, result_path: str) -> dict[str, Any]:
-    total = report.seconds.total or 1e-9
+    total = report.seconds.total
     keys = [ref.key for ref in report.partitions]
     read = sum(ref.bytes for ref in report.partitions)
     return {
@@ -43,8 +43,8 @@ def _record(report: Report, result_path: str) -> dict[str, Any]:
         "num_batches": report.batches,
         "batch_size": report.batch_size,
         "device": report.device,
-        "throughput_bps": round(8 * read / total, 1),
-        "sample_persec": round(report.rows_out / total, 3),
+        "throughput_bps": round(8 * read / total, 1) if total else None,
+        "sample_persec": round(report.rows_out / total, 3) if total else None,
         **_fetching(report.seconds.open, len(keys)),
         "result_path": result_path,
         "data_path": keys[0] if len(keys) == 1 else keys,

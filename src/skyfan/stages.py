@@ -113,7 +113,7 @@ def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Pl
         bucket.sweep(folder, keys.owns)
     claim(bucket, keys, payload)
     if result.pending:
-        bucket.delete([keys.summary, keys.combined])  # a verdict on what the run no longer is
+        bucket.delete([keys.summary, keys.combined, keys.bill])  # a verdict on what the run no longer is
     manifest, before = encode_manifest(result.tasks), bucket.get(keys.manifest)
     if before is not None and not result.done:
         release_tasks(bucket, keys)  # reports of failures, of tasks that the new plan may not have

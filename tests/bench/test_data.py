@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,13 +210,14 @@ def test_copies_without_room_are_refused_and_made_later(
     def link(source: Path, target: Path) -> None:
         raise OSError(95, "not supported")
 
+    known = Known()
     with monkeypatch.context() as patched:
         patched.setattr(os, "link", link)
         patched.setattr(repeating.shutil, "disk_usage", lambda path: _Usage(5000))
         with pytest.raises(StoreFullError, match=r"6 partitions to copy.*need .* KiB; expected as much free.*4\.9 KiB"):
-            Known().prepare(sweep("sky/25MB"), store, 6)
+            known.prepare(sweep("sky/25MB"), store, 6)
     assert not index(store, "cut/repeated/25MB").complete, "half of it must not pass for all"
-    Known().prepare(sweep("sky/25MB"), store, 6)
+    known.prepare(sweep("sky/25MB"), store, 6)
     assert index(store, "cut/repeated/25MB").complete
 
 
@@ -231,6 +233,39 @@ def test_files_of_somebody_else_where_repeated_ones_would_be_are_left_alone(root
     with pytest.raises(SurveyError, match="1 file and no index"):
         Known().prepare(sweep("sky/25MB"), store, 6)
     assert other.read_bytes() == b"mine"
+
+
+def test_repeated_partitions_of_somebody_else_are_left_alone(root: Path, store: Store) -> None:
+    """They have an index, so that only what was noted tells whose they are."""
+    Known().prepare(sweep("sky/25MB"), store, 6)
+    with pytest.raises(SurveyError, match="did not repeat"):
+        Known().prepare(sweep("sky/25MB"), store, 9)
+    assert len(index(store, "cut/repeated/25MB").partitions) == 6
+    assert (root / "sky" / "cut" / "repeated" / "25MB" / "6.safetensors").exists()
+
+
+def test_to_begin_anew_cuts_again_what_was_deleted_by_hand(
+    root: Path, store: Store, survey: Path, tmp_path: Path
+) -> None:
+    wanted = sweep(
+        survey,
+        partition_sizes=(size_of(10),),
+        keys={"model": "models/tiny.onnx"},
+        files=(2,),
+        batch_sizes=(4,),
+        workers=(1,),
+        repeats=1,
+    )
+    run_sweep(wanted, tmp_path / "out", store)
+    folder = root / "sky" / "cut" / size_of(10)
+    shutil.rmtree(folder)
+    (tmp_path / "out" / "measurements.parquet").unlink()
+    with pytest.raises(SurveyError, match="begin anew with --overwrite"):
+        run_sweep(wanted, tmp_path / "out", store)
+    assert is_whole(run_sweep(wanted, tmp_path / "out", store, overwrite=True)[0])
+    (folder / "index.json").write_bytes(Index(1, 0, True, ()).encode())
+    with pytest.raises(SurveyError, match="did not cut"):
+        run_sweep(wanted, tmp_path / "out", store, overwrite=True)
 
 
 def test_a_server_copies_by_itself(monkeypatch: pytest.MonkeyPatch, server: str, tmp_path: Path) -> None:

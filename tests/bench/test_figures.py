@@ -101,6 +101,18 @@ def test_scaling_is_against_the_fewest_workers() -> None:
     assert panel(chart, "Speed-up").ideal == ((2, 1.0), (8, 4.0))
 
 
+def test_every_line_of_the_scaling_is_held_against_the_same_ideal() -> None:
+    runs = [measured(workers=workers, files=41, run_wall_s=400 / workers) for workers in (2, 4, 8)]
+    runs += [measured(workers=workers, partition_mb=50.0, files=20, run_wall_s=800 / workers) for workers in (4, 8)]
+    chart = drawn(runs)["scaling"]
+    speed_up = panel(chart, "Speed-up")
+    assert points(speed_up, "25 MB") == near([(2, 1.0), (4, 2.0), (8, 4.0)])
+    assert points(speed_up, "50 MB") == near([(4, 2.0), (8, 4.0)])
+    assert points(panel(chart, "Efficiency"), "50 MB") == near([(4, 100), (8, 100)])
+    assert speed_up.ideal == ((2, 1.0), (8, 4.0))
+    assert "A line that starts at more workers than others starts on the ideal." in chart.caption
+
+
 def test_phases_are_of_one_worker() -> None:
     runs = [measured(partition_mb=mb, files=int(1000 / mb), workers=4, predict_s=mb) for mb in (25.0, 50.0, 100.0)]
     stacks = drawn(runs)["phases"].stacks
@@ -225,6 +237,10 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="the figures cannot be written"):
         draw_figures(whole_sweep(), tmp_path / "file")
+
+
+def test_sizes_do_not_chain_without_end() -> None:
+    assert len(set(levels([1.0, 1.04, 1.08, 1.12]).values())) == 2
 
 
 def test_sizes_that_nearly_follow_each_other_are_one() -> None:

@@ -131,8 +131,12 @@ def test_a_payload_beside_says_how_many(tmp_path: Path) -> None:
     for content, verdict in (
         ({"file_limit": "41"}, "partial"),
         ({"file_limit": 40}, "complete"),
-        ({"file_limit": 99, "world_size": "40"}, "complete"),
-        ({"file_limit": 99, "data_map": {str(rank): f"25MB/{rank}.pt" for rank in range(40)}}, "complete"),
+        ({"world_size": "40"}, "complete"),
+        ({"file_limit": 99, "world_size": "40"}, "partial"),
+        ({"file_limit": 40, "world_size": 39}, "mixed"),
+        ({"data_map": {str(rank): f"25MB/{rank}.pt" for rank in range(1, 41)}}, "complete"),
+        ({"data_map": {str(rank): f"25MB/{rank}.pt" for rank in range(40)}}, "partial"),
+        ({"file_limit": 99, "data_map": {str(rank): f"25MB/{rank}.pt" for rank in range(1, 41)}}, "partial"),
         ({"file_limit": True}, "unclear"),
         ("no JSON", "unclear"),
         ([40], "unclear"),
@@ -141,6 +145,85 @@ def test_a_payload_beside_says_how_many(tmp_path: Path) -> None:
         assert one(tmp_path).verdict == verdict, content
     assert one(tmp_path, expect=40).verdict == "complete"
     assert one(tmp_path, expect=41).verdict == "partial"
+
+
+def beside(path: Path, name: str = "payload.json", **content: Any) -> None:
+    (path.parent / name).write_text(json.dumps(content))
+
+
+def test_a_payload_does_not_silence_the_path(tmp_path: Path) -> None:
+    place = "result-partition-25MB/12.6GB/1"
+    beside(write(tmp_path, place, records(41, result_path=place)), world_size=41, file_limit=516)
+    run = one(tmp_path)
+    assert run.verdict == "partial"
+    assert "41 partitions, expected 516 by file_limit" in run.measurement.problem
+    assert "expected 516 or 517 by 12.6 GB of 25 MB partitions" in run.measurement.problem
+    assert (run.measurement.tasks, run.measurement.partitions) == (41, 516)
+
+
+def test_the_map_of_a_payload_may_have_lists_and_nulls(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "x", [record(data_path=["25MB/1.pt", "25MB/2.pt"], result_path="x"), record(3, result_path="x")]
+    )
+    for data_map, verdict in (
+        ({"0": ["25MB/1.pt", "25MB/2.pt"], "1": "25MB/3.pt"}, "complete"),
+        ({"0": ["25MB/1.pt", "25MB/2.pt"], "1": ["25MB/3.pt", "25MB/4.pt"]}, "partial"),
+        ({"0": ["25MB/1.pt", "25MB/2.pt"], "1": []}, "mixed"),
+        ({"0": ["25MB/1.pt", "25MB/2.pt"], "1": "25MB/3.pt", "2": None}, "partial"),
+        ({"0": {"no": "path"}, "1": "\ud800"}, "complete"),
+    ):
+        beside(path, data_map=data_map)
+        assert one(tmp_path).verdict == verdict, data_map
+
+
+@pytest.mark.parametrize(
+    ("payload", "verdict"),
+    [
+        ({}, "truncated"),
+        ({"data_map": 1000}, "truncated"),
+        ({"data_map": 1000, "world_size": 1000}, "truncated"),
+        ({"data_map": 1000, "file_limit": 2000}, "truncated"),
+        ({"data_map": 1000, "file_limit": 1000}, "complete"),
+        ({"data_map": 1200}, "truncated"),
+    ],
+)
+def test_a_map_from_the_listing_that_ended_is_no_evidence(payload: Any, verdict: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "x", records(1000, result_path="x"))
+    mapped = {str(rank): f"25MB/{rank}.pt" for rank in range(1, payload.get("data_map", 0) + 1)}
+    beside(path, **(payload | {"data_map": mapped}))
+    assert one(tmp_path).verdict == verdict
+    assert one(tmp_path, expect=1000).verdict == "complete"
+
+
+def test_text_that_is_no_text_and_times_that_are_none_end_no_import(tmp_path: Path) -> None:
+    odd = records(41, device="\ud800cpu", folder="\udfff25MB")
+    write(tmp_path, "result-partition-25MB/1GB/1", odd)
+    write(tmp_path, "result-partition-25MB/1GB/2", records(41, **{"total_cpu_time (seconds)": 1e-10}))
+    write(tmp_path, "result-partition-25MB/1GB/3", records(41, **{"total_cpu_time (seconds)": 1e-9}))
+    first, second, third = import_results(tmp_path).runs
+    assert first.measurement.machine == "not known, device ?cpu"
+    assert first.measurement.data == "?25MB"
+    assert second.verdict == "damaged"
+    assert "is 1e-10; expected 1e-09 or more" in second.measurement.problem
+    assert third.verdict == "complete"
+
+
+def test_a_rate_that_is_null_is_not_known(tmp_path: Path) -> None:
+    run = given_records(tmp_path, records(41, throughput_bps=None))
+    assert (run.verdict, len(run.notes)) == ("complete", 1)
+    assert "'throughput_bps' (41)" in run.notes[0]
+
+
+def test_folders_above_the_place_given_say_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who keeps results below 100MB/8GB has not said that they are of 8 GB."""
+    above = tmp_path / "result-partition-100MB" / "8GB"
+    write(above / "results", "x", records(41, result_path="x"))
+    assert one(above / "results").measurement.repeat == 1
+    assert one(above / "results").verdict == "unclear"
+    monkeypatch.chdir(above / "results")
+    assert one(Path()).verdict == "unclear"
+    monkeypatch.chdir(above.parent)
+    assert "expected 327 or 328 by 8 GB of 25 MB partitions" in one(Path("8GB/results")).measurement.problem
 
 
 def test_repeats_tell_of_each_other(tmp_path: Path) -> None:
@@ -327,6 +410,31 @@ def test_skyfans_own_results_that_are_not_whole(edit: Edit, verdict: str, proble
     run = one(ours)
     assert run.verdict == verdict
     assert problem in run.measurement.problem
+
+
+def test_a_run_that_its_summary_does_not_call_complete_is_not(ours: Path) -> None:
+    path = ours / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps(summary | {"complete": False, "problems": ["a row is\nlost", "other"]}))
+    run = one(ours)
+    assert (run.verdict, run.measurement.complete) == ("partial", False)
+    assert run.measurement.problem.endswith("not complete: a row is?lost")
+
+
+@pytest.mark.parametrize(
+    ("payload", "verdict"),
+    [
+        ({"file_limit": 9}, "unclear"),
+        ({"world_size": 9}, "unclear"),
+        ({"file_limit": 4}, "complete"),
+        ({"world_size": 4}, "complete"),
+        ({"file_limit": 3}, "mixed"),
+    ],
+)
+def test_skyfans_payload_says_only_the_most(payload: Any, verdict: str, ours: Path) -> None:
+    (ours / "summary.json").unlink()
+    (ours / "payload.json").write_text(json.dumps(payload))
+    assert one(ours).verdict == verdict
 
 
 def test_the_fullest_runs_must_be_two_and_not_where_a_listing_ended() -> None:

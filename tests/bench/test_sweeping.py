@@ -1,8 +1,10 @@
 """A sweep as it runs: every run real and in a process of its own, and none of them taken for more than it is."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ from skyfan.bench import folder as folder_module
 from skyfan.bench import sweeping
 from skyfan.bench.events import CostKnown, Noted, Planned, SweepEvent, TrialEnded, TrialStarted
 from skyfan.bench.folder import is_whole, locked
+from skyfan.bench.groups import groups
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.sweep import Configuration, Sweep, Trial
 from skyfan.bench.sweeping import look_ahead, run_sweep
 from skyfan.bench.tidy import read_tidy
-from skyfan.bench.trial import command_of, measure_trial, payload_of
+from skyfan.bench.trial import command_of, evidence, measure_trial, payload_of
+from skyfan.cli.benchmarks import plan_rows
 from skyfan.cost import Cost
 from skyfan.errors import BudgetError, ClaimedError, InputError, ModelError, RunStoppedError, StoreRefusedError
 from skyfan.estimating.bill import Estimate
@@ -358,3 +362,166 @@ def test_runs_that_may_not_be_deleted_are_kept_and_said(
     assert len([item for item in measured if is_whole(item)]) == 2
     assert len(runs_in(root)) == 2
     assert len([event for event in seen if isinstance(event, Noted) and "may not be deleted" in event.text]) == 1
+
+
+PLACE = "bench/try/25MB-2files-batch4-threads1-workers1/1"
+
+
+def test_another_store_is_another_sweep(root: Path, store: Store, out: Path, tmp_path: Path) -> None:
+    run_sweep(sweep(), out, store)
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    with pytest.raises(ClaimedError, match=r"store '.*' \(now: '.*other'\)"):
+        run_sweep(sweep(repeats=2), out, Store(str(other)))
+
+
+def test_a_run_at_the_same_names_in_another_store_is_not_this_sweeps(
+    root: Path, store: Store, out: Path, tmp_path: Path
+) -> None:
+    """Begun anew elsewhere, where another sweep keeps its runs."""
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    run_sweep(sweep(), tmp_path / "theirs", Store(str(other)), keep_runs=True)
+    summary = other / "sky" / PLACE / "summary.json"
+    before = summary.read_bytes()
+    run_sweep(sweep(), out, store)
+    with pytest.raises(ClaimedError, match="a run that this sweep did not start"):
+        run_sweep(sweep(), out, Store(str(other)), overwrite=True)
+    assert summary.read_bytes() == before
+
+
+def test_a_run_that_somebody_starts_meanwhile_is_left_alone(
+    root: Path, store: Store, out: Path, asked: dict[str, Any]
+) -> None:
+    def watch(event: SweepEvent) -> None:
+        if isinstance(event, TrialStarted):
+            skyfan.run(asked | {"result_path": PLACE, "file_limit": 2}, store=root, workers=1)
+
+    measured = run_sweep(sweep(), out, store, watch)[0]
+    assert "did not start" in measured.problem
+    assert not (out / "runs").exists() or not list((out / "runs").glob("*/*/started.json"))
+    assert skyfan.open_run(f"sky/{PLACE}", store=store.url).verify().complete
+    with pytest.raises(ClaimedError, match="did not start"):
+        run_sweep(sweep(), out, store)
+
+
+def test_a_run_that_was_found_finished_is_not_this_one(root: Path, store: Store, asked: dict[str, Any]) -> None:
+    skyfan.run(asked | {"result_path": PLACE, "file_limit": 2}, store=root, workers=1)
+    began_at = skyfan.open_run(f"sky/{PLACE}", store=store.url).summary.drive.started_at  # type: ignore[union-attr]
+    assert is_whole(measure_trial(sweep(), TRIAL, store, 0, "", began_at=began_at))
+    found = measure_trial(sweep(), TRIAL, store, 0, "", began_at="2999-01-01T00:00:00.000+00:00")
+    assert not is_whole(found)
+    assert "found finished" in found.problem
+    assert found.run_wall_s is None
+
+
+def priced(monkeypatch: pytest.MonkeyPatch, codes: list[int]) -> None:
+    """Answer for AWS: a run may cost 3 USD a file, and ends with the next of these codes; -1 is interrupted."""
+
+    def plan(payload: dict[str, Any], *, watch: Callable[[Any], None], **options: Any) -> None:
+        bills = [Cost("us-east-1", "2026-11", (), Decimal(usd) * payload["file_limit"]) for usd in ("1", "2", "3")]
+        watch(Priced("run", Estimate(*bills, spread=1.5), ()))
+
+    def run_command(command: list[str], log: Path) -> tuple[int, str]:
+        code = codes.pop(0)
+        if code < 0:
+            raise KeyboardInterrupt
+        return code, "it failed"
+
+    monkeypatch.setattr(api, "plan", plan)
+    monkeypatch.setattr(sweeping, "run_command", run_command)
+
+
+def test_money_that_was_spent_stays_spent(store: Store, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither an interrupted run nor one that is done anew gives its money back."""
+    priced(monkeypatch, [1, -1])
+    wanted = sweep(engine="aws", place={"stack": "one"})
+
+    def spent() -> float:
+        return float(json.loads((out / "sweep.json").read_text())["spent_usd"])
+
+    run_sweep(wanted, out, store, max_cost=20)
+    assert spent() == 6.0, "no bill: at its forecast's high"
+    with pytest.raises(RunStoppedError):
+        run_sweep(wanted, out, store, max_cost=20)
+    assert spent() == 12.0
+    with pytest.raises(BudgetError, match=r"may cost 6\.0000 USD .*at most 5\.0000, what is left of --max-cost"):
+        run_sweep(wanted, out, store, max_cost=17)
+    assert spent() == 12.0
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("billed", 0.5), ("at least", 6.0)])
+def test_a_bill_takes_the_place_of_a_forecast_if_it_is_whole(
+    store: Store, out: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, expected: float
+) -> None:
+    priced(monkeypatch, [0])
+
+    def measure(*_: Any, **__: Any) -> Measurement:
+        return Measurement(origin="skyfan", run=f"sky/{PLACE}", complete=True, cost_usd=0.5, cost_kind=kind)
+
+    monkeypatch.setattr(sweeping, "measure_trial", measure)
+    run_sweep(sweep(engine="aws"), out, store, max_cost=20)
+    assert json.loads((out / "sweep.json").read_text())["spent_usd"] == expected
+
+
+def test_a_price_is_refused_before_anything_is_copied(
+    root: Path, store: Store, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priced(monkeypatch, [])
+    with pytest.raises(BudgetError, match="no partition cut or copied"):
+        run_sweep(sweep(engine="aws"), out, store, max_cost=1)
+    with pytest.raises(BudgetError, match="partitions that were cut or copied for it stay"):
+        run_sweep(sweep(engine="aws", files=(6,)), tmp_out := out.with_name("more"), store, max_cost=1)
+    assert tmp_out.exists()
+    assert (root / "sky" / "bench" / "try" / "data" / "repeated" / "25MB" / "6.safetensors").exists()
+
+
+def test_a_run_left_over_by_an_interrupt_is_deleted(
+    root: Path, store: Store, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sweeping, "delete_run", interrupt)
+        with pytest.raises(RunStoppedError):
+            run_sweep(sweep(), out, store)
+    assert len(runs_in(root)) == 1
+    run_sweep(sweep(), out, store)
+    assert runs_in(root) == []
+
+
+def test_runs_that_were_to_be_kept_are_not_taken_for_left_over(root: Path, store: Store, out: Path) -> None:
+    run_sweep(sweep(), out, store, keep_runs=True)
+    run_sweep(sweep(repeats=2), out, store)
+    assert runs_in(root) == ["25MB-2files-batch4-threads1-workers1/1"]
+
+
+@pytest.mark.parametrize("files", [2, 6])
+def test_a_run_that_crashed_is_counted_in_its_configurations_row(
+    store: Store, out: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    wait, calls = sweeping.run_command, iter(range(9))
+
+    def crash(command: list[str], log: Path) -> tuple[int, str]:
+        return (137, "killed") if next(calls) == 1 else wait(command, log)
+
+    monkeypatch.setattr(sweeping, "run_command", crash)
+    measured = run_sweep(sweep(files=(files,), repeats=3), out, store)
+    assert [is_whole(item) for item in measured] == [True, False, True]
+    (group,) = groups(measured[::2])
+    (lost,) = groups(measured[1:2])
+    assert lost.configuration == group.configuration
+
+
+def test_a_bill_is_among_the_evidence(store: Store) -> None:
+    bucket = store.bucket("sky")
+    bucket.put(f"{PLACE}/bill.json", b"{}")
+    assert evidence(bucket, PLACE) == {"bill.json": b"{}"}
+
+
+def test_a_plan_says_whether_repeated_partitions_are_links_or_copies(store: Store, out: Path) -> None:
+    planned = look_ahead(sweep(files=(6,)), out, store)
+    assert str(dict(plan_rows(planned))["partitions 25MB"]).endswith("they are repeated, as links")
+    on_server = replace(planned, free_bytes=None)
+    assert "copies on the server" in str(dict(plan_rows(on_server))["partitions 25MB"])

@@ -249,7 +249,8 @@ def test_quantiles_are_in_order(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "nominal"), [(25.01, 25), (24.99, 25), (100.06, 100), (0.0, 0), (0.0512, 0.051), (1.4, 1.4), (12.6, 13)]
+    ("size", "nominal"),
+    [(25.01, 25), (24.6, 24.6), (25.4, 25.4), (100.06, 100), (0.0, 0), (0.0512, 0.0512), (1.4, 1.4), (12.6, 12.6)],
 )
 def test_nominal_sizes(size: float, nominal: float) -> None:
     assert nominal_mb(size) == nominal

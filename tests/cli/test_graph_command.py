@@ -56,11 +56,33 @@ def test_another_machine_is_drawn_from_its_file(definition: Path) -> None:
 
 def test_a_file_is_written_whole(definition: Path, tmp_path: Path) -> None:
     out = tmp_path / "picture.svg"
-    out.write_text("old")
+    out.write_text(draw())
     result = call(definition, "--out", out)
     assert result.output == f"{out}: written\n"
     assert out.read_bytes() == draw(definition).encode()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "picture.svg"]
+
+
+@pytest.mark.parametrize(
+    "held", ['{"model": "m"}', "", '{"a": "%% skyfan-graph class=\\"skyfan-graph\\""}', "<svg ></svg>"]
+)
+def test_a_file_that_skyfan_did_not_draw_is_kept(held: str, definition: Path, tmp_path: Path) -> None:
+    out = tmp_path / "payload.json"
+    out.write_text(held)
+    assert "or --overwrite" in refused(definition, "--out", out)
+    assert out.read_text() == held
+    assert call(definition, "--out", out, "--overwrite").exit_code == 0
+    assert out.read_text() == draw(definition)
+    assert "is the definition itself" in refused(definition, "--out", definition, "--overwrite")
+
+
+def test_text_that_skyfan_drew_is_replaced(definition: Path, tmp_path: Path) -> None:
+    out = tmp_path / "picture.mmd"
+    for _ in range(2):
+        assert call(definition, "--format", "mermaid", "--out", out).exit_code == 0
+        assert out.read_text() == "%% skyfan-graph\n" + draw(definition, "mermaid")
+    out.write_text(draw(definition, "mermaid").replace("Only", "Mine"))
+    assert "or --overwrite" in refused(definition, "--out", out)
 
 
 def test_a_link_stays_one(definition: Path, tmp_path: Path) -> None:
@@ -96,7 +118,7 @@ def test_a_write_that_fails_leaves_the_old_file(
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert "No space left on device" in refused(definition, "--out", out)
+    assert "No space left on device" in refused(definition, "--out", out, "--overwrite")
     assert out.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "picture.svg"]
 

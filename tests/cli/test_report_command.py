@@ -108,3 +108,17 @@ def test_payload_files_name_runs_too(
 ) -> None:
     (tmp_path / "payload.json").write_text(json.dumps(asked))
     assert command(tmp_path / "payload.json", "--gallery", 0).returncode == 0
+
+
+def test_a_run_that_is_named_twice_is_reported_once(finished: skyfan.Run, command: Command, tmp_path: Path) -> None:
+    assert command(finished.id, finished.id, "--gallery", 0).returncode == 0
+    assert "Report of 2 runs" not in (tmp_path / "report.html").read_text()
+
+
+def test_a_folder_of_figures_that_is_not_ours_is_refused(
+    finished: skyfan.Run, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "report_files").mkdir()
+    done = command(finished.id, "--format", "md")
+    assert done.returncode == 2
+    assert "without a report of skyfan's beside it" in done.stderr

@@ -14,7 +14,7 @@ from bills import quantity, usd
 from skyfan.aws.forecast import FULL_CORE_MB
 from skyfan.estimating import cautions
 from skyfan.estimating.basis import Basis
-from skyfan.estimating.bill import MB_BYTES, Setup, Speed
+from skyfan.estimating.bill import CONTROL_MB, MB_BYTES, Setup, Speed
 from skyfan.estimating.outlook import Outlook, Quantiles, outlook
 from skyfan.estimating.place import Cloud, Machine
 from skyfan.estimating.volume import Volume
@@ -180,7 +180,7 @@ def test_limits_are_those_of_the_template_and_the_state_machine() -> None:
 
     assert default("InferTimeout") == cautions.STACK_INFER_S
     assert default("MaxConcurrency") == cautions.STACK_CONCURRENCY
-    assert default("ControlMemory") == cautions.CONTROL_MB
+    assert default("ControlMemory") == CONTROL_MB
     assert default("ControlTimeout") == cautions.LAMBDA_S
     assert default("InferMemory") == FULL_CORE_MB
     assert json.loads((folder / "statemachine.asl.json").read_text())["TimeoutSeconds"] == cautions.MACHINE_S

@@ -209,7 +209,7 @@ def test_a_map_of_sleeping_tasks_ends_when_it_is_predicted(monkeypatch: pytest.M
     """Real workers, real handing out, and no core needed: this holds on a busy machine too. Starting the processes does
     need cores, hence the three trials; it is measured right before.
     """
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     rng = np.random.default_rng(5)
     seconds = rng.lognormal(np.log(0.2), 0.7, 30).round(3).tolist()
     tried = []

@@ -11,12 +11,14 @@ import pytest
 from aws.deployments import Seen, deployed
 from aws.stacks import client, deploy
 from aws.states import Machine
+from skyfan import measure
 from skyfan.aws import stack as stacks
 from skyfan.aws.deploying import deploy as deploy_stack
 from skyfan.aws.machine import start
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import describe_stack
-from skyfan.errors import BudgetError, InputError, RunFailedError, RunStoppedError
+from skyfan.errors import AwsError, BudgetError, ClaimedError, InputError, RunFailedError, RunStoppedError, StoreError
+from skyfan.keys import RunKeys
 from skyfan.measure import Meter
 from skyfan.payload import parse_payload
 from skyfan.runs import Run
@@ -52,6 +54,7 @@ def stack(machine: Machine, definition: str, fast: None, monkeypatch: pytest.Mon
 
     machine.handlers["Summarize"] = summarize
     monkeypatch.setattr(Meter, "_any_prediction", False)
+    monkeypatch.setattr(measure, "process_age_s", lambda: 0.5)  # of a worker, not of this process and its other tests
 
 
 def yes(question: str) -> bool:
@@ -164,21 +167,85 @@ def test_the_memory_is_put_back_whatever_happens(
     assert memory_now() == "1769"
 
 
-def test_an_interrupted_run_is_stopped(
-    stack: None, machine: Machine, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error", [RunStoppedError("no longer watched"), AwsError("no answer"), StoreError("no answer"), KeyboardInterrupt()]
+)
+def test_a_run_that_is_not_followed_is_stopped(
+    stack: None, machine: Machine, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     stopped: list[str] = []
 
     def interrupted(payload: Any, *args: Any, **options: Any) -> None:
-        raise RunStoppedError("no longer watched, but the run goes on")
+        raise error
 
     monkeypatch.setattr(aws_pilot, "drive", interrupted)
     monkeypatch.setattr(aws_pilot.machine, "find_execution", lambda *args: "arn:of:it")
     monkeypatch.setattr(aws_pilot.machine, "stop", lambda cloud, execution, *rest, cause: stopped.append(execution))
-    with pytest.raises(RunStoppedError):
+    with pytest.raises(type(error)):
         tune(asked, Wish(goal="cost"), wanted(), ask=yes)
     assert stopped == ["arn:of:it"]
     assert memory_now() == "1769"
+
+
+def test_a_run_of_another_is_not_stopped(stack: None, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[str] = []
+
+    def under_way(payload: Any, *args: Any, **options: Any) -> None:
+        raise ClaimedError("the execution is under way")
+
+    monkeypatch.setattr(aws_pilot, "drive", under_way)
+    monkeypatch.setattr(aws_pilot, "_stop", lambda *args: stopped.append("it"))
+    with pytest.raises(ClaimedError):
+        tune(asked, Wish(goal="cost"), wanted(), ask=yes)
+    assert not stopped
+
+
+def test_an_interrupt_while_the_bill_is_waited_for_ends_the_pilot(
+    stack: None, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skyfan.aws.driver.bill", interrupted)
+    said: list[str] = []
+    with pytest.raises(RunStoppedError, match=r"cost of this run unknown; 0.0000 USD were billed before"):
+        tune(asked, Wish(goal="cost"), wanted(), watch=said.append, ask=yes)
+    assert sum("pilot:" in text for text in said) == 1
+    assert memory_now() == "1769"
+
+
+@pytest.mark.parametrize("quiet", [1, 2])
+def test_a_run_that_begins_meanwhile_is_left_alone(
+    stack: None, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, quiet: int
+) -> None:
+    """It begins while the question waits, or while the first memory is measured."""
+    looks: list[int] = []
+
+    def under_way(*args: Any) -> list[str]:
+        looks.append(len(looks))
+        return ["arn:of:another"] if len(looks) > quiet else []
+
+    monkeypatch.setattr(aws_pilot, "executions_under_way", under_way)
+    said: list[str] = []
+    with pytest.raises(InputError, match=r"1 execution under way, whose workers a pilot would change"):
+        tune(asked, Wish(goal="cost"), wanted(), watch=said.append, ask=yes)
+    assert sum("pilot:" in text for text in said) == quiet - 1
+    assert not any("InferMemory" in text for text in said)
+
+
+def test_a_pilot_overwrites_pilots_only(stack: None, asked: dict[str, Any]) -> None:
+    only = Asked(engine="aws", memory=(1769,), batch_sizes=(4,), pilot_partitions=2)
+    questions: list[str] = []
+    pilot_on_aws(asked, only, watch=silent, ask=yes)
+    pilot_on_aws(asked, only, watch=silent, ask=lambda question: not questions.append(question))
+    assert f"Results lie in sky/{asked['result_path']}-pilot/." in questions[0]
+    path = f"{asked['result_path']}-pilot/1769-4-1"
+    bucket, run_keys = Cloud().store().bucket("sky"), RunKeys(path)
+    own = parse_payload(asked | {"result_path": path})[0].encode()
+    bucket.put(run_keys.payload, own)
+    with pytest.raises(ClaimedError, match=r"holds a run that is no pilot's"):
+        pilot_on_aws(asked, only, watch=silent, ask=yes)
+    assert bytes(bucket.get(run_keys.payload) or b"") == own
 
 
 def test_a_pilot_that_is_not_complete_is_no_measure(stack: None, machine: Machine, asked: dict[str, Any]) -> None:
@@ -248,16 +315,15 @@ class TestOnAStackOfOurs:
         self, cloud: Cloud, package: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         stack = deployed(deploy_stack(cloud, "stuck", {}, package=package, watch=Seen()))
-        said: list[str] = []
 
         def lend_and_lose_the_stack() -> None:
-            with lent_memory(cloud, stack, said.append) as lend:
+            with lent_memory(cloud, stack, silent, profile="mine") as lend:
                 lend(3008)
                 monkeypatch.setattr("skyfan.tuning.resizing.set_memory", _interrupted)
 
-        with pytest.raises(KeyboardInterrupt):
+        by_hand = "do it by hand: skyfan aws deploy --memory 1769 --stack stuck --region us-east-1 --profile mine"
+        with pytest.raises(RunStoppedError, match=by_hand):
             lend_and_lose_the_stack()
-        assert "do it by hand: skyfan aws deploy --memory 1769 --stack stuck --region us-east-1" in said[-1]
         monkeypatch.undo()
 
     def test_nothing_to_change_is_no_change(self, cloud: Cloud, package: Path) -> None:

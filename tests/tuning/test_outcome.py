@@ -1,5 +1,7 @@
 """Layouts, settings and what they come to, on profiles that are made up."""
 
+import math
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from skyfan.errors import InputError, SurveyError
+from skyfan.estimating.fleet import ACCOUNT_CONCURRENCY
 from skyfan.prices import load_prices
+from skyfan.survey import parse_size
 from skyfan.tuning.asked import Asked, decimal
 from skyfan.tuning.choosing import choose
 from skyfan.tuning.found import Found
@@ -190,11 +194,67 @@ def test_commands_for_a_new_stack_and_new_partitions() -> None:
     assert keys(pick, given) == {"batch_size": 64, "threads": 1, "world_size": 4, "data_prefix": "surveys/50MB"}
     keys_said = "--batch-size 64 --threads 1 --world-size 4 --data-prefix surveys/50MB"
     assert list(commands(pick, given, named="my pay.json", place=["--stack", "two"])) == [
-        "skyfan partition SURVEY sky/surveys/50MB --size 50MB",
-        "skyfan aws upload skyfan-data/sky/surveys/50MB sky/surveys/50MB --stack two",
+        "skyfan partition SURVEY sky/surveys/50MB --size 50MB --store ./skyfan-data",
+        "skyfan aws upload ./skyfan-data/sky/surveys/50MB sky/surveys/50MB --stack two",
         "skyfan aws deploy --memory 3008 --architecture arm64 --set InferTimeout=101 --stack two",
         f"skyfan run 'my pay.json' --engine aws --stack two {keys_said}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "store", "root"),
+    [("", "/my data/", "/my data/"), ("/elsewhere", None, "/elsewhere"), ("s3://", None, "./skyfan-data")],
+)
+def test_partitions_are_uploaded_from_where_they_were_cut(
+    variable: str, store: str | None, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKYFAN_STORE", variable)
+    (setting,) = aws_settings(profile(), {}, (1769,), ("arm64",))
+    cut = next(way for way in layouts(plan(8, 1300), ROW_BYTES, sizes=("50MB",)) if way.size)
+    first, second, *_ = commands(outcome_of(cut, setting, THERE, ANY), payload(), named="p", place=[], store=store)
+    assert shlex.split(first)[-2:] == ["--store", root]
+    assert shlex.split(second)[3] == f"{root.rstrip('/')}/sky/surveys/50MB"
+
+
+@pytest.mark.parametrize(("size", "limit"), [("10MB", 20), ("50MB", 4)])
+def test_a_limit_of_files_counts_the_partitions_cut_anew(size: str, limit: int) -> None:
+    given = payload(file_limit=8)
+    (setting,) = local_settings(profile())
+    ways = layouts(plan(8, 1300, file_limit=8), ROW_BYTES, sizes=(size,))
+    pick = outcome_of(next(way for way in ways if way.size), setting, HERE, ANY)
+    assert keys(pick, given)["file_limit"] == limit == math.ceil(8 * 1300 * ROW_BYTES / parse_size(size))
+    assert list(commands(pick, given, named="p", place=[]))[-1].endswith(f"--file-limit {limit}")
+    assert "file_limit" not in keys(pick, payload())
+    assert "file_limit" not in keys(outcome_of(ways[0], setting, HERE, ANY), given)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "of_payload", "expected"), [(None, None, 20), (None, 5, 5), (None, 50, 20), (50, 5, 50)]
+)
+def test_tasks_at_a_time_are_what_can_be(concurrency: int | None, of_payload: int | None, expected: int) -> None:
+    given = payload() if of_payload is None else payload(max_concurrency=of_payload)
+    assert Asked(engine="aws", concurrency=concurrency).at_a_time(given, 20) == expected
+
+
+def test_more_tasks_at_a_time_than_the_stack_starts_are_deployed() -> None:
+    (setting,) = aws_settings(profile(), {}, (1769,), ("arm64",))
+    pick = outcome_of(layouts(plan(), ROW_BYTES)[0], setting, THERE, ANY)
+    stack = {"InferMemory": "1769", "Architecture": "arm64", "InferTimeout": "90", "MaxConcurrency": "20"}
+
+    def typed(concurrency: int | None) -> list[str]:
+        return list(commands(pick, payload(), named="p", place=[], stack=stack, concurrency=concurrency))
+
+    assert typed(50)[0] == "skyfan aws deploy --max-concurrency 50"
+    assert typed(50)[-1].endswith("--max-concurrency 50")
+    assert typed(10) == [f"{typed(None)[0]} --max-concurrency 10"]
+    assert keys(pick, payload(max_concurrency=50), 50) == keys(pick, payload())
+
+
+def test_an_account_is_not_larger_for_what_is_asked() -> None:
+    (setting,) = aws_settings(profile(), {}, (1769,), ("arm64",))
+    layout = layouts(plan(1500, 10), ROW_BYTES)[0]
+    most = outcome_of(layout, setting, structs.replace(THERE, concurrency=5000), ANY)
+    assert most.workers <= ACCOUNT_CONCURRENCY < layout.volume.tasks
 
 
 def test_commands_for_this_machine() -> None:
@@ -214,21 +274,31 @@ def test_a_folder_for_another_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("meminfo", "cgroup", "expected"),
+    ("meminfo", "limit", "outer", "expected"),
     [
-        ("MemTotal: 9 kB\nMemAvailable:    2048 kB\n", "max", 2.0),
-        ("MemAvailable: 2048 kB\n", str(1024**2), 1.0),
-        ("MemAvailable: x kB\n", str(3 * 1024**2), 3.0),
+        ("MemTotal: 9 kB\nMemAvailable:    2048 kB\n", "max", "max", 2.0),
+        ("MemAvailable: 9999 kB\n", str(3 * 1024**2), "max", 2.0),
+        ("MemAvailable: 9999 kB\n", "max", str(6 * 1024**2), 1.0),
+        ("MemAvailable: 512 kB\n", str(3 * 1024**2), "max", 0.5),
+        ("MemAvailable: x kB\n", str(1024**2), "max", 0.0),
+        ("MemAvailable: 9999 kB\n", "1", "max", 0.0),
     ],
 )
-def test_free_memory(tmp_path: Path, meminfo: str, cgroup: str, expected: float) -> None:
+def test_free_memory(tmp_path: Path, meminfo: str, limit: str, outer: str, expected: float) -> None:
+    """The inner group takes 1 MiB now, and the one around it 5."""
     (tmp_path / "meminfo").write_text(meminfo)
-    (tmp_path / "cgroup").write_text(cgroup)
-    assert free_memory_mb(tmp_path / "meminfo", tmp_path / "cgroup") == expected
+    (tmp_path / "member").write_text("1:name=systemd:/other\n0::/outer/inner\n")
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    for folder, most, mb in ((inner, limit, 1), (inner.parent, outer, 5)):
+        (folder / "memory.max").write_text(most + "\n")
+        (folder / "memory.current").write_text(f"{mb * 1024**2}\n")
+    assert free_memory_mb(tmp_path / "meminfo", tmp_path, tmp_path / "member") == expected
 
 
 def test_free_memory_of_another_system(tmp_path: Path) -> None:
-    assert (free_memory_mb(tmp_path / "none", tmp_path / "none") or 0) > 0
+    none = tmp_path / "none"
+    assert (free_memory_mb(none, none, none) or 0) > 0
 
 
 @pytest.mark.parametrize(

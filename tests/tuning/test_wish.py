@@ -12,13 +12,24 @@ from skyfan.tuning.wish import Wish, parse_duration
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("600", 600), ("90s", 90), ("10m", 600), ("10 min", 600), ("1h30m", 5400), ("1.5h", 5400), ("1h2m3s", 3723)],
+    [
+        ("600", 600),
+        ("90", 90),
+        ("90s", 90),
+        ("10m", 600),
+        ("10 min", 600),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("1h2m3s", 3723),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "soon", "-5", "10 days", "1m1h", "nan", "1e9", "9" * 400])
+@pytest.mark.parametrize(
+    "text", ["", "0", "soon", "-5", "10 days", "1m1h", "1h30", "10m5", "1h30m15", "nan", "1e9", "9" * 400]
+)
 def test_no_durations(text: str) -> None:
     with pytest.raises(InputError, match="deadline"):
         parse_duration(text)

@@ -63,6 +63,7 @@ def forecast(plan: Plan, bucket: Bucket, configuration: Configuration, prices: P
     job = _job(plan, reports)
     setup = Setup(
         memory_mb=configuration.memory_mb["infer"],
+        control_memory_mb=configuration.memory_mb["initialize"],
         architecture=configuration.architecture,
         ephemeral_mb=configuration.ephemeral_mb,
         children=configuration.children,

@@ -265,21 +265,25 @@ def _scaling(runs: Runs) -> Chart | str:
     selections = runs.select("workers", "partition", ["run_wall_s"])
     faster: list[Series] = []
     efficient: list[Series] = []
-    for series in _series(selections, "partition", lambda group: group.quantiles("run_wall_s")):
+    lines = _series(selections, "partition", lambda group: group.quantiles("run_wall_s"))
+    least = min((series.points[0].x for series in lines), default=1.0)
+    for series in lines:
         first = series.points[0]
-        times = [Point(p.x, first.y / p.y, first.y / p.high, first.y / p.low) for p in series.points]
-        shares = [Point(p.x, *(100 * value * first.x / p.x for value in (p.y, p.low, p.high))) for p in times]
+        start = first.y * first.x / least  # so that one ideal line is that of every line, wherever it starts
+        times = [Point(p.x, start / p.y, start / p.high, start / p.low) for p in series.points]
+        shares = [Point(p.x, *(100 * value * least / p.x for value in (p.y, p.low, p.high))) for p in times]
         faster.append(Series(series.label, series.colour, series.style, tuple(times)))
         efficient.append(Series(series.label, series.colour, series.style, tuple(shares)))
     if not faster:
         return runs.why_not("workers", ["run_wall_s"])
-    least = min(series.points[0].x for series in faster)
     most = max(series.points[-1].x for series in faster)
     panels = [
         Panel("Speed-up", "workers", "times as fast", tuple(faster), ((least, 1.0), (most, most / least))),
         Panel("Efficiency", "workers", "% of ideal", tuple(efficient), ((least, 100.0), (most, 100.0))),
     ]
+    late = any(series.points[0].x > least for series in lines)
     about = "By the wall clock of the whole run, against the fewest workers of the same line; dashed: ideal."
+    about += " A line that starts at more workers than others starts on the ideal." if late else ""
     return Chart(
         name="scaling",
         title="Scaling with the number of workers",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from skyfan.bench.repeating import check_room, repeat
+from skyfan.bench.repeating import check_room, repeat, whole
 from skyfan.bench.sweep import Cut, Sweep, label_of
 from skyfan.blob import is_file
 from skyfan.errors import InputError, SurveyError
@@ -76,8 +76,45 @@ def prefix_of(sweep: Sweep, source: Source, cut: Cut, files: int) -> str:
     return _distinct_prefix(sweep, source, cut)
 
 
+def is_ready(sweep: Sweep, source: Source, cut: Cut, files: int, known: dict[str, str | None]) -> bool:
+    """Whether a configuration's partitions are there before anything is prepared: not cut or repeated yet are not."""
+    prefix = _distinct_prefix(sweep, source, cut)
+    return prefix_of(sweep, source, cut, files) == prefix and (source.survey is None or bool(known.get(prefix)))
+
+
+def distinct_of(source: Source, cut: Cut, files: int) -> int:
+    """Return how many of so many partitions are different ones; a rest is not repeated."""
+    if files <= cut.count:
+        return files
+    return len(whole(source.partitions)) if source.survey is None else max(1, source.survey.rows // (cut.rows or 1))
+
+
+def changed(bucket: Bucket, known: dict[str, str | None]) -> dict[str, bool]:
+    """Return the folders that are not as this sweep left them: True where they are gone, at least in part.
+
+    Parameters
+    ----------
+    bucket : Bucket
+    known : dict
+        Prefix -> hash of the index that this sweep wrote there.
+    """
+    found: dict[str, bool] = {}
+    for prefix, expected in known.items():
+        data = bucket.get(index_of(prefix)) if expected else None
+        if expected and data is None:
+            found[prefix] = True
+        elif data is not None and hashlib.sha256(data).hexdigest() != expected:
+            found[prefix] = False
+        elif data is not None:
+            there = {entry.key for entry in bucket.list(prefix)}
+            index = decode_index(data, f"{bucket.name}/{index_of(prefix)}")
+            if not {f"{prefix}/{ref.key}" for ref in index.partitions} <= there:
+                found[prefix] = True
+    return found
+
+
 def room_needed(sweep: Sweep, source: Source, known: dict[str, str | None]) -> int:
-    """Return the bytes of the partitions that are still to be cut; repeated ones are links and take none."""
+    """Return the bytes of the partitions that are still to be cut; repeated ones are links, on a server copies."""
     if source.survey is None:
         return 0
     possible = [cut for cut in source.cuts if not cut.problem]
@@ -128,7 +165,10 @@ def prepare(
         partitions = tuple(_at(prefix, ref) for ref in index.partitions)
     target = prefix_of(sweep, source, cut, files)
     if target != prefix:
-        repeat(bucket, partitions, target, files, partial(tell, target))
+        _check_own(bucket, target, known)
+        note(target, None)
+        index = repeat(bucket, partitions, target, files, partial(tell, target))
+        note(target, hashlib.sha256(index.encode()).hexdigest())
     return target
 
 
@@ -198,7 +238,7 @@ def _cut_once(
         if hashlib.sha256(data).hexdigest() != expected:
             raise SurveyError(
                 f"{bucket.where}/{prefix}: its index is gone or not the one that this sweep wrote; expected the "
-                "partitions as they were cut: put them back, or begin anew with --overwrite or another --name"
+                "partitions as they were cut: put them back, or delete the folder and begin anew with --overwrite"
             )
         return decode_index(data, f"{bucket.name}/{index_of(prefix)}")
     if not begun and bucket.head(index_of(prefix)):
@@ -212,6 +252,18 @@ def _cut_once(
     index = split(survey, bucket, prefix, rows, overwrite=begun, progress=progress)
     note(prefix, hashlib.sha256(index.encode()).hexdigest())
     return index
+
+
+def _check_own(bucket: Bucket, prefix: str, known: dict[str, str | None]) -> None:
+    """Check that the folder of repeated partitions is this sweep's, before what is in it is deleted."""
+    data = bucket.get(index_of(prefix))
+    expected = known.get(prefix)
+    if data is None or (prefix in known and expected in {None, hashlib.sha256(data).hexdigest()}):
+        return
+    raise SurveyError(
+        f"{bucket.where}/{prefix}: holds partitions that this sweep did not repeat; expected none: choose another "
+        "--name or --data-prefix, or delete them"
+    )
 
 
 def _at(prefix: str, ref: PartitionRef) -> PartitionRef:

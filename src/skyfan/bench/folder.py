@@ -26,6 +26,16 @@ from skyfan.task import ModelRef
 SWEEP = "sweep.json"
 MEASUREMENTS = ("measurements.parquet", "measurements.csv")
 PAYLOAD = "payload.json"
+STARTED = "started.json"
+
+
+class Started(Struct, frozen=True, kw_only=True):
+    """Kept beside a run's payload once this sweep has claimed the run's place: which run in which store is its own."""
+
+    store: str
+    run: str
+    keep: bool = False
+    """Whether it was asked to stay in the store once measured."""
 
 
 class Begun(Struct, frozen=True, kw_only=True):
@@ -42,14 +52,22 @@ class Begun(Struct, frozen=True, kw_only=True):
     model: ModelRef
     data: str
     """Fingerprint of the survey or of the folder of partitions."""
+    store: str = ""
+    """URL."""
     cut: dict[str, str | None] = {}
-    """Prefix -> hash of the index of the partitions that were cut there; None if that was interrupted."""
+    """Store, bucket and prefix -> hash of the index of the partitions that were cut or repeated there; None if that
+    was interrupted."""
+    spent_usd: float = 0.0
+    """On AWS, over all runs that were ever started for this folder; one without a whole bill at its forecast's high."""
+    unpriced: int = 0
+    """Runs that were started with neither a bill nor a forecast: what they cost is not known."""
 
     def fixed(self) -> dict[str, Any]:
         """Return what must be the same in all runs of a sweep."""
         asked = {name: value for name, value in structs.asdict(self.sweep).items() if name not in AXES}
         same = {
             "machine": self.machine,
+            "store": self.store,
             "skyfan version": self.skyfan,
             "model": f"{self.model.name}, sha256 {self.model.sha256[:12]}",
             "data": self.data[:12],
@@ -77,9 +95,10 @@ class Folder:
         """In the order in which they were made."""
         return list(self._measured.values())
 
-    @property
-    def cut(self) -> dict[str, str | None]:
-        return self.begun.cut if self.begun is not None else {}
+    def cut(self, store: Store, bucket: str) -> dict[str, str | None]:
+        """Return what was cut or repeated in a bucket, by prefix."""
+        place, found = f"{store.url}/{bucket}/", self.begun.cut if self.begun is not None else {}
+        return {name.removeprefix(place): sha256 for name, sha256 in found.items() if name.startswith(place)}
 
     def measured(self, run: str) -> Measurement | None:
         """Return the measurement of a run, if it is one: not of a run that was incomplete, resumed or failed."""
@@ -97,10 +116,11 @@ class Folder:
         before = self.begun
         if before is not None and not overwrite:
             self.check_same(wanted)
-            wanted = structs.replace(wanted, began_at=before.began_at, cut=before.cut)
+            wanted = structs.replace(before, sweep=wanted.sweep)
         elif before is not None:
             same = before.data == wanted.data and before.sweep.source == wanted.sweep.source
-            wanted = structs.replace(wanted, cut=before.cut if same else dict.fromkeys(before.cut))
+            cut = before.cut if same else dict.fromkeys(before.cut)
+            wanted = structs.replace(wanted, cut=cut, spent_usd=before.spent_usd, unpriced=before.unpriced)
             self._forget()
         self.begun = wanted
         self._save()
@@ -117,10 +137,24 @@ class Folder:
                 "same, or its runs cannot be compared: name another --out and --name, or begin anew with --overwrite"
             )
 
-    def note_cut(self, prefix: str, sha256: str | None) -> None:
-        """Keep that partitions are being cut (None), or the hash of the index of those that were."""
+    def note_cut(self, store: Store, bucket: str, prefix: str, sha256: str | None) -> None:
+        """Keep that partitions are being cut or repeated (None), or the hash of the index of those that were."""
         if self.begun is not None:
-            self.begun = structs.replace(self.begun, cut=self.begun.cut | {prefix: sha256})
+            cut = self.begun.cut | {f"{store.url}/{bucket}/{prefix}": sha256}
+            self.begun = structs.replace(self.begun, cut=cut)
+            self._save()
+
+    def forget_cut(self, store: Store, bucket: str, prefix: str) -> None:
+        """Forget that partitions were cut there: what is there now is somebody else's."""
+        if self.begun is not None:
+            self.begun.cut.pop(f"{store.url}/{bucket}/{prefix}", None)
+            self._save()
+
+    def spend(self, usd: float, unpriced: int = 0) -> None:
+        """Add to what all runs have cost."""
+        if self.begun is not None:
+            spent = max(0.0, self.begun.spent_usd + usd)
+            self.begun = structs.replace(self.begun, spent_usd=spent, unpriced=self.begun.unpriced + unpriced)
             self._save()
 
     def add(self, measurement: Measurement) -> None:
@@ -130,9 +164,17 @@ class Folder:
         for name in MEASUREMENTS:
             write_tidy(self.measurements, self.path / name)
 
-    def started(self, trial: Trial) -> bool:
-        """Whether this sweep started that run before, so that it may overwrite it."""
-        return (self.path / "runs" / trial.path / PAYLOAD).exists()
+    def started(self, trial: Trial, store: Store, run: str) -> Started | None:
+        """Return what says that this sweep claimed that run's place before, so that it may overwrite it, or None."""
+        try:
+            found = msgspec.json.decode((self.path / "runs" / trial.path / STARTED).read_bytes(), type=Started)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return found if (found.store, found.run) == (store.url, run) else None
+
+    def note_started(self, trial: Trial, store: Store, run: str, *, keep: bool) -> None:
+        """Keep that the place of a run is this sweep's."""
+        self.write(trial, STARTED, msgspec.json.encode(Started(store=store.url, run=run, keep=keep)))
 
     def write(self, trial: Trial, name: str, data: bytes) -> Path:
         """Keep what belongs to one run."""
@@ -145,13 +187,13 @@ class Folder:
         _write(self.path / name, data)
 
     def _forget(self) -> None:
-        """Forget what was measured; which runs are the sweep's own is still known by their payloads."""
+        """Forget what was measured; which runs are the sweep's own is still known by what was kept of their start."""
         self._measured = {}
         with _said(self.path):
             for name in MEASUREMENTS:
                 (self.path / name).unlink(missing_ok=True)
             for path in (self.path / "runs").glob("*/*/*.json"):
-                if path.name != PAYLOAD:
+                if path.name not in {PAYLOAD, STARTED}:
                     path.unlink()
 
     def _save(self) -> None:
@@ -201,7 +243,15 @@ def beginning(sweep: Sweep, data: str, store: Store) -> Begun:
     payload, _ = parse_payload(asked | {"data_prefix": sweep.data_prefix, "result_path": sweep.result_path})
     model = resolve_model(payload, store.bucket(payload.bucket, create="on paper"))
     machine = "" if sweep.engine == AWS else describe_host()
-    return Begun(sweep=sweep, began_at=utc_now(), machine=machine, skyfan=__version__, model=model, data=data)
+    return Begun(
+        sweep=sweep,
+        began_at=utc_now(),
+        machine=machine,
+        store=store.url,
+        skyfan=__version__,
+        model=model,
+        data=data,
+    )
 
 
 def is_whole(measurement: Measurement) -> bool:

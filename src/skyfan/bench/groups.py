@@ -39,6 +39,8 @@ class Configuration(Struct, frozen=True, order=True):
     partitions: int
     tasks: int
     workers: int
+    repeated: bool = False
+    """Whether some partitions have the same content: data were repeated to be more than is on disk."""
 
     @property
     def crew(self) -> str:
@@ -98,7 +100,7 @@ class Group(Struct, frozen=True):
     @property
     def repeated(self) -> bool:
         """Whether data were repeated to be more than is on disk."""
-        return self.distinct is not None and self.distinct < self.configuration.partitions
+        return self.configuration.repeated
 
     @property
     def cost_kind(self) -> str:
@@ -151,13 +153,14 @@ def configuration(run: Measurement) -> Configuration:
         partitions=run.partitions,
         tasks=run.tasks,
         workers=run.workers,
+        repeated=run.distinct_partitions is not None and run.distinct_partitions < run.partitions,
     )
 
 
 def nominal_mb(size_mb: float) -> float:
-    """Return the size that a partition is called by: whole MB where that is within 2 %, else two digits."""
+    """Return the size that a partition is called by: whole MB where that is within 0.5 %, else three digits."""
     whole = round(size_mb)
-    return float(whole) if whole and abs(size_mb - whole) <= 0.02 * whole else float(f"{size_mb:.2g}")
+    return float(whole) if whole and abs(size_mb - whole) <= 0.005 * whole else float(f"{size_mb:.3g}")
 
 
 def _without_size(data: str) -> str:
@@ -166,7 +169,16 @@ def _without_size(data: str) -> str:
 
 
 def _order(key: Configuration) -> tuple[object, ...]:
-    return (key.origin, key.threads or 0, key.batch_size, key.partition_mb, -key.partitions, key.tasks, key.workers)
+    return (
+        key.origin,
+        key.threads or 0,
+        key.batch_size,
+        key.partition_mb,
+        -key.partitions,
+        key.tasks,
+        key.workers,
+        key.repeated,
+    )
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

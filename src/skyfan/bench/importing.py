@@ -11,8 +11,8 @@ from msgspec import Struct, structs
 
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.pathnames import Named, read_path
-from skyfan.bench.records import Records, read_records
-from skyfan.bench.wholeness import Expected, Verdict, expected_beside, fullest_of_repeats, judge
+from skyfan.bench.records import LEAST_SECONDS, Records, read_records
+from skyfan.bench.wholeness import Beside, Expected, Verdict, fullest_of_repeats, judge, said_beside
 from skyfan.cost import seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
 from skyfan.errors import InputError
 from skyfan.keys import natural
@@ -21,6 +21,7 @@ from skyfan.tally import Spread
 FILE_NAME = "combined_data.json"
 MB_BYTES = 1024**2
 GB_BYTES = 1024**3
+_DEPTH = 5  # of folders, as in 25MB/1GB/Batches/128/1
 _SHOWN = 5
 
 
@@ -64,7 +65,7 @@ class _Read(Struct):
     name: str
     records: Records
     named: Named
-    expected: Expected | None
+    beside: Beside
     notes: list[str]
 
 
@@ -98,7 +99,7 @@ def import_results(place: str | Path, *, expect: int | None = None) -> Import:
         raise InputError(f"{_plain(str(place))}: no {FILE_NAME} in it{hint}; expected results of the original system")
     found: dict[str, _Read | Imported] = {}
     for name, file in files:
-        found[name] = _read(name, file, expect)
+        found[name] = _read(name, file, read_path(_telling(place, file)), expect)
     read = [item for item in found.values() if isinstance(item, _Read)]
     _learn_from_repeats(read)
     done = {item.name: _imported(item) for item in read}
@@ -135,18 +136,26 @@ def _files(place: Path, skipped: list[str]) -> Iterator[tuple[str, Path]]:
             yield name, file
 
 
+def _telling(place: Path, file: Path) -> str:
+    """Return the folders that say what a result is of: as they were given, and below; what lies above says nothing."""
+    root = place.resolve()
+    if root.is_file():
+        given = place.parent if not place.is_absolute() else Path(*place.parent.parts[-_DEPTH:])
+        return str(given)
+    given = Path(root.name) if place.is_absolute() or place == Path() else place
+    return str(given / file.parent.relative_to(root))
+
+
 def _relative(path: Path, root: Path) -> str:
     return _plain(path.relative_to(root).as_posix())
 
 
 def _plain(text: str) -> str:
-    """Return a name with a question mark for whatever cannot be printed."""
-    readable = os.fsencode(text).decode(errors="replace")
-    return "".join(letter if letter.isprintable() else "?" for letter in readable)
+    """Return a text with a question mark for whatever cannot be printed, lone surrogates too."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _read(name: str, file: Path, expect: int | None) -> _Read | Imported:
-    by_path = read_path(str(file.parent))
+def _read(name: str, file: Path, by_path: Named, expect: int | None) -> _Read | Imported:
     try:
         records = read_records(file)
     except InputError as error:
@@ -154,15 +163,16 @@ def _read(name: str, file: Path, expect: int | None) -> _Read | Imported:
         return Imported(measurement=bare, verdict="unreadable", records=0)
     notes: list[str] = []
     named = _reconciled(by_path, records, notes)
-    expected = Expected(expect, expect, "records", "the number given") if expect else None
-    expected = expected or expected_beside(file.parent, records)
-    if expected is None and named.files:
-        least, most = named.files
-        expected = Expected(least, most, "partitions", f"{named.data_gb:g} GB of {named.partition_mb:g} MB partitions")
+    beside = said_beside(file.parent, records)
+    if expect:
+        beside = Beside((Expected(expect, expect, "records", "the number given"),), lost=beside.lost)
+    elif named.files and not beside.sure:
+        by = f"{named.data_gb:g} GB of {named.partition_mb:g} MB partitions"
+        beside = structs.replace(beside, expected=(*beside.expected, Expected(*named.files, "partitions", by)))
     if records.absent:
         keys = ", ".join(f"{key!r} ({count})" for key, count in records.absent.items())
         notes.append(f"keys that some records lack, and nothing here needs: {keys}")
-    return _Read(name, records, named, expected, notes)
+    return _Read(name, records, named, beside, notes)
 
 
 def _reconciled(by_path: Named, records: Records, notes: list[str]) -> Named:
@@ -194,12 +204,13 @@ def _reconciled(by_path: Named, records: Records, notes: list[str]) -> Named:
 
 def _learn_from_repeats(read: list[_Read]) -> None:
     """Expect of runs of which nothing says how many records they need what the fullest of their repeats has."""
-    unknown = [item for item in read if item.expected is None]
+    unknown = [item for item in read if not item.beside.expected]
     sweeps = [(_folder_of_sweep(item.name), item.named.partition_mb, item.named.data_gb) for item in unknown]
     counts = fullest_of_repeats([(sweep, item.records.count) for sweep, item in zip(sweeps, unknown, strict=True)])
     for sweep, item in zip(sweeps, unknown, strict=True):
         if sweep in counts:
-            item.expected = Expected(counts[sweep], counts[sweep], "records", "the fullest runs beside it")
+            fullest = Expected(counts[sweep], counts[sweep], "records", "the fullest runs beside it")
+            item.beside = structs.replace(item.beside, expected=(fullest,))
             item.notes.append(f"only the runs beside it say how many records it must have: {counts[sweep]:,}")
 
 
@@ -212,15 +223,15 @@ def _folder_of_sweep(name: str) -> str:
 
 
 def _imported(item: _Read) -> Imported:
-    verdict, problem = judge(item.records, item.expected)
-    measurement = _measurement(item, problem)
+    verdict, problem = judge(item.records, item.beside)
+    measurement = _measurement(item, _plain(problem))
     return Imported(measurement=measurement, verdict=verdict, records=item.records.count, notes=tuple(item.notes))
 
 
 def _measurement(item: _Read, problem: str) -> Measurement:
     """Return what the records say, and nothing that they do not: see docs/import-results.md, key by key."""
     records, named, complete = item.records, item.named, not problem
-    tasks = records.count if complete or item.expected is None else item.expected.least
+    tasks, partitions = (records.count, records.partitions) if complete else _wanted(item)
     mb, size = named.partition_mb or 0.0, records.bytes
     if records.ours and records.partitions:
         mb = round(records.bytes / records.partitions / MB_BYTES, 3)
@@ -234,7 +245,7 @@ def _measurement(item: _Read, problem: str) -> Measurement:
         machine=f"not known, device {_plain(' + '.join(sorted(records.devices)))[:40]}" if records.devices else "",
         data=_data(records),
         tasks=tasks,
-        partitions=records.partitions if complete or item.expected is None else max(tasks, records.partitions),
+        partitions=partitions,
         partition_mb=mb,
         bytes_in=size,
         rows=records.rows if records.ours else None,
@@ -245,9 +256,18 @@ def _measurement(item: _Read, problem: str) -> Measurement:
     )
 
 
+def _wanted(item: _Read) -> tuple[int, int]:
+    """Return tasks and partitions that a run must have: as many as the most demanding of what is expected says."""
+    least = {of: [each.least for each in item.beside.expected if each.of == of] for of in ("records", "partitions")}
+    files = max(least["partitions"], default=0)
+    tasks = max(least["records"], default=0) or files or item.records.count
+    return tasks, max(tasks, files, item.records.partitions) if item.beside.expected else item.records.partitions
+
+
 def _figures(records: Records, size_bytes: int) -> dict[str, Any]:
     """Return the figures of a whole run; of one that is not whole there are none: means of survivors mislead."""
-    mean_s, mean_mb = statistics.fmean(records.seconds), statistics.fmean(records.memory_mb)
+    mean_s = max(statistics.fmean(records.seconds), LEAST_SECONDS)  # a mean may round to less than all it is of
+    mean_mb = statistics.fmean(records.memory_mb)
     gb = size_bytes / GB_BYTES
     found: dict[str, Any] = {
         "seed_avg_runtime_s": mean_s,

@@ -14,6 +14,8 @@ from skyfan.errors import InputError
 MAX_BYTES = 32 * 1024**2
 """Of one file; 40,000 records take 25 MB."""
 MAX_NUMBER = 1e15
+LEAST_SECONDS = 1e-9
+"""Of a record: less is no time that anything took."""
 
 SECONDS, MEMORY, BATCH_SIZE, DATA_PATH = "total_cpu_time (seconds)", "total_cpu_memory (MB)", "batch_size", "data_path"
 NEEDED = (SECONDS, MEMORY, BATCH_SIZE, DATA_PATH)
@@ -50,7 +52,7 @@ class Records(Struct):
     faults: Counter[str] = field(default_factory=Counter)
     """What is wrong with a record -> how many have it."""
     absent: Counter[str] = field(default_factory=Counter)
-    """Key that is not needed, and not there -> how many lack it."""
+    """Key that is not needed, and null or not there -> how many lack it."""
 
     @property
     def partitions(self) -> int:
@@ -120,7 +122,7 @@ def _add(records: Records, item: Mapping[str, Any]) -> None:
     for key in NEEDED:
         if key not in item:
             records.faults[f"has no {key!r}"] += 1
-    records.absent.update(key for key in OTHERS if key not in item)
+    records.absent.update(key for key in OTHERS if item.get(key) is None)
     for key, values in ((SECONDS, records.seconds), (MEMORY, records.memory_mb)):
         if key in item and _is_number(records, item, key):
             values.append(float(item[key]))
@@ -147,7 +149,10 @@ def _add_batch_size(records: Records, item: Mapping[str, Any]) -> None:
 def _is_number(records: Records, item: Mapping[str, Any], key: str) -> bool:
     value = item[key]
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_NUMBER:
-        return True
+        if key != SECONDS or value >= LEAST_SECONDS:
+            return True
+        records.faults[f"{key!r} is {_shown(value)}; expected {LEAST_SECONDS:g} or more"] += 1
+        return False
     records.faults[f"{key!r} is {_shown(value)}; expected a number above 0"] += 1
     return False
 

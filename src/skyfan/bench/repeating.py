@@ -15,7 +15,7 @@ from skyfan.survey import Progress
 from skyfan.wording import counted, size
 
 
-def repeat(bucket: Bucket, partitions: Sequence[PartitionRef], prefix: str, count: int, progress: Progress) -> None:
+def repeat(bucket: Bucket, partitions: Sequence[PartitionRef], prefix: str, count: int, progress: Progress) -> Index:
     """Have `count` partitions below a prefix by repeating those that there are, with an index.
 
     In a folder store they are hard links, which take no space and are read from the same pages of memory; where links
@@ -32,6 +32,11 @@ def repeat(bucket: Bucket, partitions: Sequence[PartitionRef], prefix: str, coun
     progress : callable
         Told of the files done and their total.
 
+    Returns
+    -------
+    Index
+        As it is there now.
+
     Raises
     ------
     SurveyError
@@ -39,26 +44,28 @@ def repeat(bucket: Bucket, partitions: Sequence[PartitionRef], prefix: str, coun
     StoreFullError
         If copies are needed and there is no room for them.
     """
-    whole = _with_rows(bucket, _whole(partitions))
-    wanted = [_numbered(prefix, number, whole[(number - 1) % len(whole)]) for number in range(1, count + 1)]
+    originals = _with_rows(bucket, whole(partitions))
+    wanted = [_numbered(prefix, number, originals[(number - 1) % len(originals)]) for number in range(1, count + 1)]
     there = {entry.key: entry.bytes for entry in bucket.list(prefix)}
     before = _index_there(bucket, prefix, there)
     stored = {f"{prefix}/{ref.key}": ref.bytes for ref in before.partitions}
     if before.complete and list(before.partitions[:count]) == wanted and stored.items() <= there.items():
-        return  # as they are, or more of them
+        return before  # as they are, or more of them
     bucket.put(index_of(prefix), Index(1, 0, False, ()).encode())
     bucket.delete([key for key in there if key.endswith(SUFFIXES)])
-    _fill(bucket, whole, wanted, prefix, progress)
+    _fill(bucket, originals, wanted, prefix, progress)
     rows = sum(ref.rows or 0 for ref in wanted)
-    bucket.put(index_of(prefix), Index(1, rows, True, tuple(wanted)).encode())
+    index = Index(1, rows, True, tuple(wanted))
+    bucket.put(index_of(prefix), index.encode())
+    return index
 
 
 def _fill(
-    bucket: Bucket, whole: Sequence[PartitionRef], wanted: Sequence[PartitionRef], prefix: str, progress: Progress
+    bucket: Bucket, originals: Sequence[PartitionRef], wanted: Sequence[PartitionRef], prefix: str, progress: Progress
 ) -> None:
     copying = bucket.folder is None
     for done, ref in enumerate(wanted):
-        original, target = whole[done % len(whole)].key, f"{prefix}/{ref.key}"
+        original, target = originals[done % len(originals)].key, f"{prefix}/{ref.key}"
         if not copying and not _linked(bucket, original, target):
             copying, left = True, wanted[done:]
             what = f"{counted(len(left), 'partition')} to copy, since hard links do not work there,"
@@ -99,7 +106,7 @@ def free_in(store: Store, bucket: str) -> int | None:
     return shutil.disk_usage(place).free
 
 
-def _whole(partitions: Sequence[PartitionRef]) -> list[PartitionRef]:
+def whole(partitions: Sequence[PartitionRef]) -> list[PartitionRef]:
     """Leave out the last partition if it is a rest: repeated, it would stand between whole ones."""
     *others, last = partitions
     return others if others and last.bytes < min(ref.bytes for ref in others) else [*others, last]

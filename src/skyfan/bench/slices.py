@@ -12,6 +12,7 @@ from skyfan.bench.table import MARKS, described, figure
 from skyfan.wording import counted
 
 MB_PER_GB = 1024
+SPAN = 0.1  # of all sizes that are counted as one: else they would chain
 NEAR = 0.05
 """Sizes that follow each other this closely are one: 21 files of 50 MB are the same data as 41 of 25 MB."""
 MOST_ORIGINS = 4
@@ -149,7 +150,7 @@ def levels(sizes: Iterable[float | None]) -> Levels:
     ordered = sorted({size for size in sizes if size})
     clusters: list[list[float]] = []
     for size in ordered:
-        if clusters and size <= clusters[-1][-1] * (1 + NEAR):
+        if clusters and size <= min(clusters[-1][-1] * (1 + NEAR), clusters[-1][0] * (1 + SPAN)):
             clusters[-1].append(size)
         else:
             clusters.append([size])

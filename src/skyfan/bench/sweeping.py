@@ -4,39 +4,42 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from skyfan import api
-from skyfan.bench.data import Source, open_source, prepare, room_needed
+from skyfan.bench.data import Source, changed, distinct_of, is_ready, open_source, prefix_of, prepare, room_needed
 from skyfan.bench.events import CostKnown, Noted, Planned, Preparing, SweepWatcher, TrialEnded, TrialStarted, unwatched
 from skyfan.bench.folder import PAYLOAD, Folder, beginning, is_whole, locked
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.repeating import check_room, free_in
-from skyfan.bench.sweep import AWS, Sweep, Trial, expected_s, plan_sweep
+from skyfan.bench.sweep import AWS, Configuration, Sweep, Trial, expected_s, plan_sweep
 from skyfan.bench.trial import (
+    claim_place,
     command_of,
     delete_run,
+    estimates_of,
     evidence,
     measure_trial,
     payload_of,
     result_path,
     run_command,
     run_id,
+    with_known,
 )
 from skyfan.errors import BudgetError, ClaimedError, InputError, RunStoppedError, StoreAbsentError, StoreRefusedError
-from skyfan.estimating.bill import Estimate
 from skyfan.host import usable_cores
 from skyfan.keys import RunKeys, check_bucket, check_key
+from skyfan.measure import utc_now
 from skyfan.profiling.profile import Profile
+from skyfan.runs import Run
 from skyfan.storage import Store
-from skyfan.watching import Priced, RunEvent
 from skyfan.wording import counted
 
 TABLE = "table.md"
 FIGURES = "figures"
+NOT_OURS = "there is a run that this sweep did not start; expected none"
 
 
 def look_ahead(sweep: Sweep, out: Path, store: Store, *, profile: Profile | None = None) -> Planned:
@@ -115,8 +118,12 @@ def run_sweep(
         sweeping.check_places()
         folder.begin(wanted, overwrite=overwrite)
         try:
+            if overwrite:
+                sweeping.forget_lost()
+            sweeping.delete_leftovers()
             watch(sweeping.planned())
             if sweeping.left:
+                sweeping.check_ready()
                 sweeping.prepare()
                 sweeping.check()
                 sweeping.run()
@@ -139,10 +146,16 @@ class _Sweeping:
     prefixes: dict[str, str] = field(default_factory=dict)
     """Label of partitions -> the folder they are read from."""
     under_way: Trial | None = None
+    highs: dict[Configuration, float] = field(default_factory=dict)
+    """USD that a run may cost, where its plan tells."""
 
     def __post_init__(self) -> None:
         self.plan = plan_sweep(self.sweep, self.source.cuts, usable_cores())
         self._cuts = {cut.label: cut for cut in self.source.cuts}
+
+    @property
+    def _cut(self) -> dict[str, str | None]:
+        return self.folder.cut(self.store, self.sweep.data_bucket)
 
     @property
     def left(self) -> list[Trial]:
@@ -151,13 +164,13 @@ class _Sweeping:
 
     def planned(self) -> Planned:
         left, free = self.left, free_in(self.store, self.sweep.data_bucket)
-        needed = room_needed(self.sweep, self.source, self.folder.cut)
+        needed = room_needed(self.sweep, self.source, self._cut)
         return Planned(self.sweep, self.plan, len(self.plan.trials) - len(left), *self._time(left), needed, free)
 
     def prepare(self) -> None:
         """Have all partitions in the store."""
         bucket = self.store.bucket(self.sweep.data_bucket, create="store")
-        check_room(bucket, room_needed(self.sweep, self.source, self.folder.cut), "the partitions of all sizes")
+        check_room(bucket, room_needed(self.sweep, self.source, self._cut), "the partitions of all sizes")
         for cut in self.source.cuts:
             files = self.plan.most_files(cut.label)
             if files:
@@ -167,51 +180,81 @@ class _Sweeping:
                     cut,
                     files,
                     self.store,
-                    known=self.folder.cut,
-                    note=self.folder.note_cut,
+                    known=self._cut,
+                    note=partial(self.folder.note_cut, self.store, self.sweep.data_bucket),
                     tell=lambda prefix, done, total: self.watch(Preparing(prefix, done, total)),
                 )
+
+    def forget_lost(self) -> None:
+        """Have what is gone cut again, and take what somebody else put in its place for theirs."""
+        if not self._cut:
+            return
+        bucket = self.store.bucket(self.sweep.data_bucket, create="store")
+        for prefix, gone in changed(bucket, self._cut).items():
+            if gone:
+                self.folder.note_cut(self.store, bucket.name, prefix, None)
+            else:
+                self.folder.forget_cut(self.store, bucket.name, prefix)
+
+    def delete_leftovers(self) -> None:
+        """Delete runs that were measured and, since the sweep was interrupted right then, not deleted."""
+        if self.keep_runs:
+            return
+        for trial in self.plan.trials:
+            run = run_id(self.sweep, trial)
+            found, begun = self.folder.measured(run), self.folder.started(trial, self.store, run)
+            if found is not None and begun is not None and not begun.keep:
+                summary = Run(self.store, self.sweep.bucket, result_path(self.sweep, trial)).summary
+                if summary is not None and summary.drive.started_at == found.started_at:
+                    self._delete(trial)
 
     def check_places(self) -> None:
         """Check that no run would take the place of one that this sweep did not start."""
         bucket = self.store.bucket(self.sweep.bucket)
         for trial in self.plan.trials:
-            keys = RunKeys(result_path(self.sweep, trial))
-            if not self.folder.started(trial) and bucket.head(keys.payload) is not None:
-                raise ClaimedError(
-                    f"{run_id(self.sweep, trial)}: there is a run that this sweep did not start; expected none: choose "
-                    "another --name or --result-path"
-                )
+            run = run_id(self.sweep, trial)
+            started = self.folder.started(trial, self.store, run)
+            if started is None and bucket.head(RunKeys(result_path(self.sweep, trial)).payload) is not None:
+                raise ClaimedError(f"{run}: {NOT_OURS}: choose another --name or --result-path")
+
+    def check_ready(self) -> None:
+        """Refuse what may cost too much before partitions are cut or repeated, as far as these are there."""
+        ready: dict[str, str] = {}
+        for cut in self.source.cuts:
+            files = self.plan.most_files(cut.label)
+            if files and is_ready(self.sweep, self.source, cut, files, self._cut):
+                ready[cut.label] = prefix_of(self.sweep, self.source, cut, files)
+        if self.sweep.engine == AWS and ready:
+            self._check_price(ready, "No run was started, and no partition cut or copied")
 
     def check(self) -> None:
         """Plan a run of each configuration before the first is started, so that what cannot work is said at once."""
+        if not all(trial.configuration in self.highs for trial in self.left):
+            self._check_price(self.prefixes, "No run was started; partitions that were cut or copied for it stay")
+
+    def _price(self, prefixes: dict[str, str]) -> tuple[float, float]:
+        """Return what the runs that are left and read from these folders will cost: typically, and at most."""
         typical = high = 0.0
         for trial, count in self._kinds():
-            for estimate in self._estimates(trial):
-                typical += count * float(estimate.typical.total_usd)
-                high += count * float(estimate.high.total_usd)
-        if self.sweep.engine == AWS:
+            wanted = trial.configuration
+            if wanted.data in prefixes:
+                for estimate in estimates_of(self.sweep, trial, prefixes[wanted.data], self.store):
+                    self.highs[wanted] = float(estimate.high.total_usd)
+                    typical += count * float(estimate.typical.total_usd)
+                    high += count * self.highs[wanted]
+        return typical, high
+
+    def _check_price(self, prefixes: dict[str, str], said: str) -> None:
+        typical, high = self._price(prefixes)
+        if self.sweep.engine == AWS and all(trial.configuration.data in prefixes for trial in self.left):
             self.watch(CostKnown(typical, high))
         limit = self._money_left()
         if limit is not None and high > limit:
             raise BudgetError(
                 f"sweep {self.sweep.name}: may cost {high:.4f} USD (about {typical:.4f}); expected at most "
-                f"{limit:.4f}, what is left of --max-cost: allow more, or ask for less. No run was started",
+                f"{limit:.4f}, what is left of --max-cost: allow more, or ask for less. {said}",
                 exit_code=2,
             )
-
-    def _estimates(self, trial: Trial) -> list[Estimate]:
-        """Plan a run, and return what it will cost; nothing where that is not told beforehand."""
-        found: list[Estimate] = []
-
-        def watch(event: RunEvent) -> None:
-            if isinstance(event, Priced):
-                found.append(event.estimate)
-
-        payload = payload_of(self.sweep, trial, self.prefixes[trial.configuration.data])
-        where: dict[str, Any] = self.sweep.place if self.sweep.engine == AWS else {"store": self.store.url}
-        api.plan(payload, engine=self.sweep.engine, watch=watch, overwrite=True, **where)
-        return found
 
     def run(self) -> None:
         """Run what is left."""
@@ -245,29 +288,75 @@ class _Sweeping:
 
     def _run_one(self, trial: Trial) -> None:
         self.under_way = trial
-        overwrite = self.folder.started(trial)
-        payload = payload_of(self.sweep, trial, self.prefixes[trial.configuration.data])
-        path = self.folder.write(trial, PAYLOAD, msgspec.json.format(msgspec.json.encode(payload), indent=2) + b"\n")
-        command = command_of(self.sweep, trial, path, self.store, overwrite=overwrite, max_cost=self._money_left())
-        code, words = run_command(command, path.with_name("stderr.txt"))
-        measurement = measure_trial(self.sweep, trial, self.store, code, words)
+        run, prefix = run_id(self.sweep, trial), self.prefixes[trial.configuration.data]
+        payload = payload_of(self.sweep, trial, prefix)
         bucket, place = self.store.bucket(self.sweep.bucket), result_path(self.sweep, trial)
+        again = self.folder.started(trial, self.store, run) is not None
+        if not again and not claim_place(bucket, payload):
+            self._add(trial, Measurement(origin="skyfan", run=run, complete=False, problem=NOT_OURS))
+            return
+        self.folder.note_started(trial, self.store, run, keep=self.keep_runs)
+        path = self.folder.write(trial, PAYLOAD, msgspec.json.format(msgspec.json.encode(payload), indent=2) + b"\n")
+        command = command_of(self.sweep, trial, path, self.store, overwrite=again, max_cost=self._money_left())
+        self._book(trial)
+        began_at = utc_now()
+        code, words = run_command(command, path.with_name("stderr.txt"))
+        measurement = measure_trial(self.sweep, trial, self.store, code, words, began_at=began_at)
+        self._settle(trial, measurement)
         for name, data in evidence(bucket, place).items():
             self.folder.write(trial, name, data)
+        self._add(trial, measurement)
+        if is_whole(measurement) and not self.keep_runs:
+            self._delete(trial)
+
+    def _add(self, trial: Trial, measurement: Measurement) -> None:
+        """Keep a measurement; one of a run that did not end well in the row of its configuration."""
+        if not is_whole(measurement) and self.folder.begun is not None:
+            wanted = trial.configuration
+            cut = self._cuts[wanted.data]
+            others = (each for each in self.plan.trials if each.configuration == wanted)
+            measurement = with_known(
+                measurement,
+                self.sweep,
+                trial,
+                self.store,
+                begun=self.folder.begun,
+                cut=cut,
+                distinct=distinct_of(self.source, cut, wanted.files),
+                prefix=self.prefixes[wanted.data],
+                like=next(filter(None, (self.folder.measured(run_id(self.sweep, each)) for each in others)), None),
+            )
         self.folder.add(measurement)
         self.under_way = None
         self.watch(TrialEnded(trial, measurement))
-        if is_whole(measurement) and not self.keep_runs:
-            try:
-                delete_run(bucket, place)
-            except StoreRefusedError as error:
-                self.keep_runs = True
-                self.watch(Noted(f"runs are kept in the store, since they may not be deleted: {error}"))
+
+    def _delete(self, trial: Trial) -> None:
+        try:
+            delete_run(self.store.bucket(self.sweep.bucket), result_path(self.sweep, trial))
+        except StoreRefusedError as error:
+            self.keep_runs = True
+            self.watch(Noted(f"runs are kept in the store, since they may not be deleted: {error}"))
+
+    def _book(self, trial: Trial) -> None:
+        """Count a run at what it may cost before it starts: it may be interrupted, or never have a bill."""
+        if self.sweep.engine == AWS:
+            high = self.highs.get(trial.configuration)
+            self.folder.spend(high or 0.0, unpriced=int(high is None))
+
+    def _settle(self, trial: Trial, measurement: Measurement) -> None:
+        """Count a run at its bill, if that is whole."""
+        if self.sweep.engine != AWS:
+            return
+        high, cost = self.highs.get(trial.configuration), measurement.cost_usd
+        if cost is not None and (measurement.cost_kind == "billed" or cost > (high or 0.0)):
+            self.folder.spend(cost - (high or 0.0), unpriced=-int(high is None))
+        elif high is None:
+            self.watch(Noted(f"{measurement.run}: what it cost is not known, and --max-cost does not count it"))
 
     def _money_left(self) -> float | None:
-        if self.max_cost is None:
-            return None
-        return max(0.000001, self.max_cost - sum(item.cost_usd or 0.0 for item in self.folder.measurements))
+        if self.max_cost is None or self.folder.begun is None:
+            return self.max_cost
+        return max(0.000001, self.max_cost - self.folder.begun.spent_usd)
 
     def _kinds(self) -> list[tuple[Trial, int]]:
         """Return a run of each configuration that is left, and how many there are of it."""

@@ -75,7 +75,7 @@ def table_rows(measurements: Iterable[Measurement]) -> Table:
 
 RUN_WALL, MAP_WALL = "run, wall clock, s", "map, wall clock, s"
 TASK, COLD, WARM = "a task, median, s", "cold task, s", "warm task, s"
-PEAK = "peak memory of a worker, MB"
+PEAK = "largest peak memory of a worker, MB"
 RATE_RUN, RATE_MAP = "rows/s by the run's wall clock", "rows/s by the map's wall clock"
 MB_MAP, RATE_SUM = "MB/s by the map's wall clock", "rows/s, sum of the workers' rates"
 COST, COST_KIND = "cost, USD", "cost is"
@@ -218,8 +218,8 @@ def _meanings(known: Iterable[str]) -> list[str]:
         "are in brackets. MB is 1,048,576 bytes, GB is 1,024 MB. A dash is: not known.",
         COLD: "A cold task is the first of its worker's process and loads the model; the process's start is not in it.",
         RATE_SUM: "The sum of the workers' rates is what they would reach if never idle; it is no throughput of a run.",
-        COST: "Cost: 'rented' is the run's wall clock on whole machines on demand, 60 s at least, 'billed' is what AWS bills, "
-        "'at least' is a bill with lines missing.",
+        COST: "Cost: 'rented' is the run's wall clock on whole machines on demand, 60 s at least, 'billed' is what AWS "
+        "bills, 'at least' is a bill with lines missing.",
         SEED_COST: "The original's columns are computed as it computed them. Its cost takes memory used, not "
         "configured, and is no bill; its throughput assumes that all workers start and end at once.",
     }

@@ -1,6 +1,7 @@
 """One run of a sweep: started in a process of its own, as a user would, measured, and removed."""
 
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,16 +11,21 @@ from typing import Any
 
 from msgspec import structs
 
-from skyfan.bench.folder import is_whole
+from skyfan import api
+from skyfan.bench.folder import Begun, is_whole
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.measuring import measure_run
-from skyfan.bench.sweep import AWS, Sweep, Trial
+from skyfan.bench.sweep import AWS, MB_BYTES, Cut, Sweep, Trial
 from skyfan.claim import release_claim
 from skyfan.errors import SkyfanError
+from skyfan.estimating.bill import Estimate
 from skyfan.keys import RunKeys
+from skyfan.payload import parse_payload
 from skyfan.runs import Run
 from skyfan.storage import Bucket, Store
 from skyfan.store_errors import translated
+from skyfan.task import Task
+from skyfan.watching import Priced, RunEvent
 
 GRACE_S = 60.0
 """For a run that is interrupted to end its workers and say so."""
@@ -50,6 +56,26 @@ def payload_of(sweep: Sweep, trial: Trial, data_prefix: str) -> dict[str, Any]:
         "threads": wanted.threads,
     }
     return payload | ({"max_concurrency": wanted.workers} if sweep.engine == AWS and wanted.workers else {})
+
+
+def claim_place(bucket: Bucket, payload: Mapping[str, Any]) -> bool:
+    """Claim a run's place as the run itself would, so that nobody else's is taken for it; False if it is taken."""
+    parsed, _ = parse_payload(dict(payload))
+    return bucket.create(RunKeys(parsed.result_path).payload, parsed.encode())
+
+
+def estimates_of(sweep: Sweep, trial: Trial, data_prefix: str, store: Store) -> list[Estimate]:
+    """Plan a run, and return what it will cost; nothing where that is not told beforehand."""
+    found: list[Estimate] = []
+
+    def watch(event: RunEvent) -> None:
+        if isinstance(event, Priced):
+            found.append(event.estimate)
+
+    where: dict[str, Any] = sweep.place if sweep.engine == AWS else {"store": store.url}
+    payload = payload_of(sweep, trial, data_prefix)
+    api.plan(payload, engine=sweep.engine, watch=watch, overwrite=True, **where)
+    return found
 
 
 def command_of(
@@ -112,8 +138,19 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         raise
 
 
-def measure_trial(sweep: Sweep, trial: Trial, store: Store, code: int, words: str) -> Measurement:
-    """Return what a run was measured to be; one that did not end well says why, and is no measure of anything."""
+def measure_trial(
+    sweep: Sweep, trial: Trial, store: Store, code: int, words: str, *, began_at: str = ""
+) -> Measurement:
+    """Return what a run was measured to be; one that did not end well says why, and is no measure of anything.
+
+    Parameters
+    ----------
+    sweep, trial, store
+    code, words
+        Exit code and last words of its command.
+    began_at : str
+        When its command was started, UTC, ISO 8601: a run that began before was found finished, and is not this one.
+    """
     run = Run(store, sweep.bucket, result_path(sweep, trial))
     try:
         found = measure_run(run, repeat=trial.repeat)
@@ -121,6 +158,9 @@ def measure_trial(sweep: Sweep, trial: Trial, store: Store, code: int, words: st
         found = Measurement(origin="skyfan", run=run.id, complete=False, problem=str(error))
     if code and is_whole(found):  # it is of an earlier run, which this one did not come to overwrite
         found = Measurement(origin="skyfan", run=run.id, complete=False)
+    if is_whole(found) and found.started_at < began_at:
+        said = f"a run that began at {found.started_at} was found finished there; this one was to begin at {began_at}"
+        found = Measurement(origin="skyfan", run=run.id, complete=False, problem=said)
     if is_whole(found):
         return found
     ended = f"'skyfan run' ended with exit code {code}: {words}" if code else ""
@@ -142,10 +182,63 @@ def _asked(sweep: Sweep, trial: Trial, found: Measurement) -> Mapping[str, Any]:
     return {"repeat": trial.repeat} | {name: getattr(found, name) or value for name, value in asked.items()}
 
 
+def with_known(
+    measurement: Measurement,
+    sweep: Sweep,
+    trial: Trial,
+    store: Store,
+    *,
+    begun: Begun,
+    cut: Cut,
+    distinct: int,
+    prefix: str,
+    like: Measurement | None = None,
+) -> Measurement:
+    """Fill in what is known of a run that does not say it, so that it is counted with others of its configuration.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Of a run that is not whole.
+    sweep, trial, store
+    begun : Begun
+        Says machine, version and model; the machine of runs on AWS only they themselves say.
+    cut : Cut
+        Its partitions; the plan of the run, if it came to one, says the sizes of those that it was to read.
+    distinct : int
+        Partitions of different content that it was to read.
+    prefix : str
+        Folder that it was to read from.
+    like : Measurement, optional
+        Of another run of its configuration, which says the rest.
+    """
+    tasks: list[Task] = []
+    with suppress(SkyfanError):
+        tasks = Run(store, sweep.bucket, result_path(sweep, trial)).tasks
+    sizes = [ref.bytes for task in tasks for ref in task.partitions]
+    files = trial.configuration.files
+    known = {
+        "machine": begun.machine or (like.machine if like else ""),
+        "skyfan": begun.skyfan,
+        "model": begun.model.name,
+        "model_sha256": begun.model.sha256,
+        "data": f"{sweep.data_bucket}/{prefix}",
+        "tasks": len(tasks) or min(int(sweep.keys.get("world_size") or files), files),
+        **_asked(sweep, trial, measurement),
+    }
+    filled: dict[str, Any] = {name: getattr(measurement, name) or value for name, value in known.items()}
+    filled |= {"engine": sweep.engine, "repeat": trial.repeat, "distinct_partitions": distinct}
+    filled["workers"] = filled["workers"] or (like.workers if like else 0)
+    filled["partition_mb"] = (
+        like.partition_mb if like else round((statistics.median(sizes) if sizes else cut.bytes) / MB_BYTES, 3)
+    )
+    return structs.replace(measurement, **filled)
+
+
 def evidence(bucket: Bucket, path: str) -> dict[str, bytes]:
     """Return the small files in which a run says what became of it, by name."""
     keys = RunKeys(path)
-    found = {Path(key).name: bucket.get(key) for key in (keys.summary, keys.combined)}
+    found = {Path(key).name: bucket.get(key) for key in (keys.summary, keys.combined, keys.bill)}
     return {name: data for name, data in found.items() if data is not None}
 
 

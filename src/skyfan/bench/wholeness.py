@@ -16,6 +16,8 @@ UNPAGED = 1000
 BESIDE_BYTES = 16 * 1024**2
 """Of a payload or summary beside a result."""
 _SHOWN = 5
+_LONGEST = 300  # of a problem quoted
+_COUNTS: dict[str, Literal["records", "partitions"]] = {"world_size": "records", "file_limit": "partitions"}
 
 Verdict = Literal["complete", "partial", "truncated", "mixed", "damaged", "unclear", "unreadable"]
 """partial: fewer records than workers. truncated: 1,000 records exactly. mixed: of several runs. damaged: a record that
@@ -28,7 +30,9 @@ class Expected(Struct, frozen=True):
     """How many records, or partitions, a run must have, and who says so."""
 
     least: int
-    most: int
+    """0 if only the most is known."""
+    most: int | None
+    """None if only the least is known, as where a listing may have ended."""
     of: Literal["records", "partitions"]
     by: str
 
@@ -36,25 +40,74 @@ class Expected(Struct, frozen=True):
         """Return how many of them there are."""
         return records.count if self.of == "records" else records.partitions
 
+    def settles(self, records: Records) -> bool:
+        """Return whether it is known by this that there are all: a most does so only once it is reached."""
+        found = self.found(records)
+        return (
+            self.most is not None
+            and max(self.least, 1) <= found <= self.most
+            and (self.least > 0 or found == self.most)
+        )
+
     def __str__(self) -> str:
+        if self.most is None or not self.least:
+            return f"at {'least' if self.least else 'most'} {self.least or self.most or 0:,} by {self.by}"
         span = f"{self.least:,}" if self.least == self.most else f"{self.least:,} or {self.most:,}"
         return f"{span} by {self.by}"
 
 
-def expected_beside(folder: Path, records: Records) -> Expected | None:
-    """Return what the files beside a result say of how many records it must have; None if they say nothing."""
-    tasks = _object(folder / "summary.json").get("tasks") if records.ours else None
-    if isinstance(tasks, int) and tasks > 0:
-        return Expected(tasks, tasks, "records", "its summary.json")
+class Beside(Struct, frozen=True):
+    """What the files beside a result say of it."""
+
+    expected: tuple[Expected, ...] = ()
+    data_paths: frozenset[str] | None = None
+    """Partitions that the payload gave to the workers; None if it does not name them."""
+    lost: str = ""
+    """Why the run is not complete, as its own summary has it."""
+    sure: bool = False
+    """Whether skyfan's own summary says it, so that no name of a folder is needed."""
+
+
+def said_beside(folder: Path, records: Records) -> Beside:
+    """Return what the payload and, for skyfan's own results, the summary beside a result say of it."""
     payload = _object(folder / "payload.json")
-    data_map = payload.get("data_map")
-    if isinstance(data_map, dict) and data_map:
-        return Expected(len(data_map), len(data_map), "records", "the data_map of its payload.json")
-    for key in ("world_size", "file_limit"):
+    expected, data_paths = _of_data_map(payload.get("data_map"))
+    for key, of in _COUNTS.items():
         count = _whole(payload.get(key))
-        if count:
-            return Expected(count, count, "records", f"{key} of its payload.json")
-    return None
+        if not count:
+            continue
+        by = f"{key} of its payload.json"
+        if of == "records" and count == UNPAGED:  # from the listing, perhaps, that ended there
+            expected += () if records.ours else (Expected(count, None, of, by),)
+        else:  # skyfan takes as many as there are, if there are fewer
+            expected += (Expected(0 if records.ours else count, count, of, by),)
+    summary = _object(folder / "summary.json") if records.ours else {}
+    tasks = _whole(summary.get("tasks"))
+    if tasks:
+        expected = (Expected(tasks, tasks, "records", "its summary.json"), *expected)
+    return Beside(expected, data_paths, _lost(summary), sure=bool(tasks))
+
+
+def _of_data_map(data_map: Any) -> tuple[tuple[Expected, ...], frozenset[str] | None]:
+    """Return how many records a map of worker to partitions asks for, and which partitions."""
+    if not isinstance(data_map, dict) or not data_map:
+        return (), None
+    count = len(data_map)
+    most = None if count == UNPAGED else count  # such a map comes from the listing that ended there
+    expected = (Expected(count, most, "records", "the data_map of its payload.json"),)
+    given = [value for value in data_map.values() if value is not None]  # null: a worker with nothing to read
+    paths = [path for value in given for path in (value if isinstance(value, list) else [value])]
+    named = all(isinstance(path, str) and path for path in paths)
+    return expected, frozenset(paths) if named else None
+
+
+def _lost(summary: Mapping[str, Any]) -> str:
+    """Return why a run is not complete by its own summary; nothing if it does not say that."""
+    if summary.get("complete") is not False:
+        return ""
+    problems = summary.get("problems")
+    first = problems[0] if isinstance(problems, list) and problems else None
+    return first[:_LONGEST] if isinstance(first, str) and first else "no reason given"
 
 
 def fullest_of_repeats(counts: Sequence[tuple[T, int]]) -> dict[T, int]:
@@ -72,9 +125,13 @@ def fullest_of_repeats(counts: Sequence[tuple[T, int]]) -> dict[T, int]:
     return {group: max(found) for group, found in groups.items() if found[max(found)] > 1}
 
 
-def judge(records: Records, expected: Expected | None) -> tuple[Verdict, str]:
+def judge(records: Records, beside: Beside) -> tuple[Verdict, str]:
     """Say whether a file is the whole of its run, and if not, everything that is wrong with it."""
-    found = [*_of_number(records, expected), *_of_ranks(records), *_of_mixing(records)]
+    found: list[tuple[Verdict, str]] = []
+    if beside.lost:
+        found.append(("partial", f"its summary.json says that the run is not complete: {beside.lost}"))
+    found += [*_of_number(records, beside.expected), *_of_names(records, beside.data_paths)]
+    found += [*_of_ranks(records), *_of_mixing(records)]
     found += [
         ("damaged", f"{count:,} of {counted(records.count, 'record')} {fault}")
         for fault, count in records.faults.most_common(_SHOWN)
@@ -84,19 +141,34 @@ def judge(records: Records, expected: Expected | None) -> tuple[Verdict, str]:
     return found[0][0], "; ".join(text for _, text in found)
 
 
-def _of_number(records: Records, expected: Expected | None) -> list[tuple[Verdict, str]]:
-    found = expected.found(records) if expected else 0
-    fits = expected is not None and expected.least <= found <= expected.most
-    if records.count == UNPAGED and not fits:
-        by = f", expected {expected}" if expected else ""
+def _of_number(records: Records, expected: Sequence[Expected]) -> list[tuple[Verdict, str]]:
+    """Hold the number of records and partitions against all that is expected: none of it stands in for the others."""
+    faults: list[tuple[Verdict, str]] = []
+    for item in expected:
+        found = item.found(records)
+        if found < item.least:
+            faults.append(("partial", f"{found:,} {item.of}, expected {item}: the others are lost"))
+        elif item.most is not None and found > item.most:
+            faults.append(("mixed", f"{found:,} {item.of}, expected {item}: older results may be among them"))
+    settled = any(item.settles(records) for item in expected)
+    by = f", expected {'; '.join(map(str, expected))}" if expected else ""
+    if records.count == UNPAGED and (faults or not settled):
         return [("truncated", f"exactly 1,000 records{by}: a listing that was not paged ends there")]
-    if expected is None:
-        return [("unclear", f"{counted(records.count, 'record')}, and nothing says how many there must be")]
-    if found < expected.least:
-        return [("partial", f"{found:,} {expected.of}, expected {expected}: the others are lost")]
-    if found > expected.most:
-        return [("mixed", f"{found:,} {expected.of}, expected {expected}: older results may be among them")]
-    return []
+    if not faults and not settled:
+        must = f"{by}, and nothing says" if expected else ", and nothing says"
+        return [("unclear", f"{counted(records.count, 'record')}{must} how many there must be")]
+    return faults
+
+
+def _of_names(records: Records, wanted: frozenset[str] | None) -> list[tuple[Verdict, str]]:
+    """Hold the partitions read against those that the payload names."""
+    found = set(records.data_paths)
+    faults: list[tuple[Verdict, str]] = []
+    if wanted is not None and (lost := len(wanted - found)):
+        faults.append(("partial", f"{counted(lost, 'partition')} of the data_map of its payload.json without a record"))
+    if wanted is not None and (other := len(found - wanted)):
+        faults.append(("mixed", f"{counted(other, 'data_path')} that the data_map of its payload.json does not have"))
+    return faults
 
 
 def _of_ranks(records: Records) -> list[tuple[Verdict, str]]:

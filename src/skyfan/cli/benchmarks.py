@@ -196,7 +196,7 @@ def plan_rows(planned: "Planned") -> "Rows":
         ("disk", f"{size(planned.to_cut_bytes)} of partitions to cut, and what one run writes{free}"),
         ("engine", f"{sweep.engine}; runs in {sweep.bucket}/{sweep.result_path}"),
         *[
-            (f"partitions {cut.label}", _partitions(cut, plan.most_files(cut.label)))
+            (f"partitions {cut.label}", _partitions(cut, plan.most_files(cut.label), server=planned.free_bytes is None))
             for cut in plan.cuts
             if not cut.problem
         ],
@@ -231,11 +231,12 @@ def line_of(event: "SweepEvent") -> str:
     return text
 
 
-def _partitions(cut: "Cut", most: int) -> str:
+def _partitions(cut: "Cut", most: int, *, server: bool) -> str:
     from skyfan.wording import size
 
     rows = f", {cut.rows:,} rows" if cut.rows is not None else ""
-    repeated = ": they are repeated" if most > cut.count else ""
+    how = f"copies on the server, {size(most * cut.bytes)} more, stored and paid for" if server else "links"
+    repeated = f": they are repeated, as {how}" if most > cut.count else ""
     return f"{cut.count:,} of {size(cut.bytes)}{rows}; at most {most:,} in a run{repeated}"
 
 

@@ -16,7 +16,8 @@ import click
     help="A picture for browsers and pages, or text that GitHub and many editors draw.",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Where it goes. Default: it is printed.")
-def graph(definition: Path | None, form: str, out: Path | None) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace FILE even if it is no picture that skyfan drew.")
+def graph(definition: Path | None, form: str, out: Path | None, overwrite: bool) -> None:
     """Draw a state machine from its definition: skyfan's own, or any that DEFINITION, a JSON file, holds.
 
     DEFINITION is in the Amazon States Language, or what `aws stepfunctions describe-state-machine` prints.
@@ -30,5 +31,5 @@ def graph(definition: Path | None, form: str, out: Path | None) -> None:
     if out is None:
         click.echo(drawn, nl=False)
     else:
-        put(drawn, out, definition)
+        put(drawn, out, definition, overwrite=overwrite)
         click.echo(f"{out}: written")

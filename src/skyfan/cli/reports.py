@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -72,13 +72,14 @@ def report(
 
     check_extra()
     target = out if out is not None else Path(f"report.{form}")
-    check_target(target, overwrite=overwrite)
+    kind: Literal["html", "md"] = "md" if form == "md" else "html"
+    check_target(target, kind, overwrite=overwrite)
     runs, opened, options = _open(names, store, place)
     complete = write_report(
         runs,
         opened,
         target,
-        "md" if form == "md" else "html",
+        kind,
         measurements=[row for path in measurements for row in _rows(path)],
         images=gallery,
         verify=verify,
@@ -100,7 +101,7 @@ def _open(
 
     if not any(place.values()):
         return [skyfan.open_run(name, store=store) for name in names], open_store(store), {}
-    from skyfan.aws.session import Cloud, resolve_stack
+    from skyfan.aws.session import Cloud
 
     if store is not None and store.rstrip("/") != "s3:":
         raise click.BadParameter(f"--store {store} with an option of AWS; expected s3://, or none")
@@ -110,7 +111,7 @@ def _open(
     for name in names:
         bucket, _, result_path = skyfan.open_run(name, store="s3://").id.partition("/")
         found.append(Run(opened, bucket, result_path))
-    return found, opened, {"cloud": cloud, "stack": resolve_stack(place["stack"])}
+    return found, opened, {"cloud": cloud, "stack": place["stack"]}
 
 
 def _rows(path: Path) -> "list[Any]":

@@ -23,6 +23,8 @@ from skyfan.prices import Prices
 
 MB_BYTES = 1024**2
 PUT_PIECE_BYTES = 5 * MB_BYTES  # obstore stores a larger object in pieces of this size
+CONTROL_MB = 1769
+"""ControlMemory of a stack, unless it is deployed with another; a test holds it to the template."""
 LIST_PAGE = 1000  # keys that S3 lists at once
 PARENT_STATES = 6  # Initialize, AnythingPending, InferAll, Summarize, Verdict, Done
 LOGGED_BYTES_PER_CALL = 1000  # START, END and REPORT lines; assumed, not measured
@@ -66,6 +68,8 @@ class Setup(Struct, frozen=True, kw_only=True):
     """How the functions and the map are configured."""
 
     memory_mb: int
+    control_memory_mb: int = CONTROL_MB
+    """Of Initialize and Summarize."""
     architecture: Architecture = "x86_64"
     ephemeral_mb: int = FREE_EPHEMERAL_MB
     children: Literal["EXPRESS", "STANDARD"] = "EXPRESS"
@@ -139,7 +143,13 @@ def _use(job: Job, speed: Speed, setup: Setup, cold: int) -> AwsUse:
     init_ms = 1000 * speed.s_per_cold_start
     warm = job.tasks - cold
     infer = _function("infer", job.tasks, cold * billed_ms(warm_ms, init_ms) + warm * billed_ms(warm_ms), setup)
-    ends = _function("initialize, summarize", 2, billed_ms(1000 * speed.s_ends), setup)
+    ends = LambdaUse(
+        name="initialize, summarize",
+        memory_mb=setup.control_memory_mb,
+        invocations=2,
+        billed_ms=billed_ms(1000 * speed.s_ends),
+        architecture=setup.architecture,
+    )
     express = setup.children == "EXPRESS"
     child_ms = cold * express_billed_ms(warm_ms + init_ms) + warm * express_billed_ms(warm_ms)
     states = StatesUse(

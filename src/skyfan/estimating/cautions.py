@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from skyfan.aws.forecast import EXPRESS_S
+from skyfan.estimating.bill import CONTROL_MB
 from skyfan.estimating.fleet import CHILDREN
 from skyfan.estimating.place import Cloud, Place
 from skyfan.estimating.volume import Volume
@@ -18,8 +19,8 @@ LAMBDA_S = 900
 """Lambda ends an invocation then, and the state machine Initialize and Summarize."""
 STACK_INFER_S, STACK_CONCURRENCY = 90, 500
 """InferTimeout and MaxConcurrency of a stack, unless it is deployed with others; a test holds them to the template."""
-CONTROL_MB, PLANNED_MB, PARTITION_MB = 1_769, 40, 1.8e-3
-"""ControlMemory of a stack, and what Initialize takes of it: 218 MiB for 100,000 partitions (docs/measurements.md)."""
+PLANNED_MB, PARTITION_MB = 40, 1.8e-3
+"""What Initialize takes of ControlMemory: 218 MiB for 100,000 partitions (docs/measurements.md)."""
 MACHINE_S = 86_400
 """TimeoutSeconds of the state machine."""
 S3_GET_PER_S, S3_PUT_PER_S = 5_500, 3_500

@@ -19,7 +19,8 @@ from skyfan.estimating.outlook import Outlook, outlook
 from skyfan.estimating.place import Cloud, Machine, Place
 from skyfan.estimating.volume import Volume
 from skyfan.prices import DEFAULT_REGION, age_warning
-from skyfan.profiling.profile import Profile, load_profile, profile_of_reports
+from skyfan.profiling.measuring import profile_of_run
+from skyfan.profiling.profile import Profile, load_profile
 from skyfan.stages import Plan
 from skyfan.storage import open_store
 from skyfan.survey import parse_size
@@ -129,7 +130,7 @@ def _asked_profile(asked: Asked) -> Profile | None:
         return load_profile(Path(asked.speed))
     if asked.from_run is not None:
         run = api.open_run(asked.from_run, store=asked.store)
-        return profile_of_reports(run.reports(), data=run.id)
+        return profile_of_run(run)
     return None
 
 
@@ -162,7 +163,7 @@ def _so_far(plan: Plan, asked: Asked) -> Profile | None:
         return None
     run = api.open_run(plan.payload, store=asked.store)
     with suppress(InputError):  # of several models, or without a worker's start
-        return profile_of_reports(run.reports(), data=run.id)
+        return profile_of_run(run)
     return None
 
 

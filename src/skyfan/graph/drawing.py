@@ -9,6 +9,9 @@ from skyfan.graph.mermaid import draw_mermaid
 from skyfan.graph.svg import draw_svg
 
 OWN = "skyfan"
+_SVG_MARK = b'class="skyfan-graph"'
+_TEXT_MARK = "%% skyfan-graph\n"
+_HEAD_BYTES = 1024
 
 
 def draw(definition: Path | None = None, form: str = "svg") -> str:
@@ -33,14 +36,16 @@ def draw(definition: Path | None = None, form: str = "svg") -> str:
     return draw_svg(machine, title=f"State machine: {OWN if definition is None else definition.stem}")
 
 
-def put(drawn: str, out: Path, source: Path | None = None) -> None:
-    """Write a picture to a file, whole or not at all.
+def put(drawn: str, out: Path, source: Path | None = None, *, overwrite: bool = False) -> None:
+    """Write a picture to a file, whole or not at all; Mermaid text gets a comment by which it is known again.
 
     Raises
     ------
     InputError
-        If it cannot be written, or would take the place of the definition, `source`.
+        If it cannot be written, or would take the place of the definition, `source`, or, without `overwrite`, of a
+        file that is no picture of ours.
     """
+    text = drawn if drawn.startswith("<svg ") else _TEXT_MARK + drawn
     beside = None
     try:
         if source is not None and out.exists() and out.samefile(source):
@@ -48,8 +53,12 @@ def put(drawn: str, out: Path, source: Path | None = None) -> None:
         target = out.resolve()  # a link stays one
         if target.exists() and not target.is_file():
             raise InputError(f"{out} is not a file; expected the name of one for --out")
+        if target.exists() and not overwrite and not _is_ours(target):
+            raise InputError(
+                f"{out} holds something that skyfan did not draw; expected another file for --out, or --overwrite"
+            )
         beside = target.with_name(f".skyfan-{os.getpid()}.part")
-        beside.write_text(drawn, encoding="utf-8", newline="\n")
+        beside.write_text(text, encoding="utf-8", newline="\n")
         beside.replace(target)
     except OSError as error:
         raise InputError(
@@ -58,3 +67,10 @@ def put(drawn: str, out: Path, source: Path | None = None) -> None:
     finally:
         if beside is not None:
             beside.unlink(missing_ok=True)
+
+
+def _is_ours(file: Path) -> bool:
+    """Return whether a file begins as a picture that was drawn here."""
+    with file.open("rb") as opened:
+        head = opened.read(_HEAD_BYTES)
+    return (head.startswith(b"<svg ") and _SVG_MARK in head) or head.startswith(_TEXT_MARK.encode())

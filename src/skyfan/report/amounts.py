@@ -21,6 +21,8 @@ def usd(value: float | None) -> str:
     """Return an amount of money with as many decimals as it needs."""
     if value is None:
         return UNKNOWN
+    if value and abs(value) < 1e-8:
+        return "< 0.00000001 USD"
     if value and abs(value) < 0.0001:
         return f"{value:.8f}".rstrip("0") + " USD"
     return f"{value:,.2f} USD" if abs(value) >= 10 else f"{value:.4f} USD"

@@ -8,14 +8,14 @@ from skyfan import __version__
 from skyfan.bench.measurement import Measurement
 from skyfan.report.catalogue import Glance, glance
 from skyfan.report.completeness import completeness
-from skyfan.report.document import Block, Document, Heading, Section, Terms, Text
+from skyfan.report.document import Block, Document, Heading, Notice, Section, Terms, Text
 from skyfan.report.execution import execution
 from skyfan.report.gallery import gallery
 from skyfan.report.glossary import TERMS
 from skyfan.report.history import History
 from skyfan.report.numbers import numbers
 from skyfan.report.permissions import permissions
-from skyfan.report.record import Record
+from skyfan.report.record import Record, damaged
 from skyfan.report.scaling import scaling
 from skyfan.report.science import is_evaluated, science
 from skyfan.report.sources import sources
@@ -80,23 +80,28 @@ def compose(
     images: int,
     histories: Mapping[str, History],
     stack: "Stack | None" = None,
+    unanswered: Mapping[str, str] | None = None,
 ) -> Document:
-    """Return the report of runs.
+    """Return the report of runs; a verdict is good only if the catalogue could be read, as far as it was.
 
     Parameters
     ----------
     records : sequence of Record
         At least one.
     measurements : sequence of Measurement
-        Of other runs, for the scaling table.
+        Of other runs, for the scaling table; those that are of a run and a drive that is there already are left out.
     images : int
         In the gallery of each of the first `DETAILED` runs; 0 for none.
     histories : mapping
         What AWS says of their executions, by the run's name.
     stack : Stack, optional
         That they ran on.
+    unanswered : mapping, optional
+        Why AWS told nothing, by the run's name; by an empty name, of the stack.
     """
-    several = len(records) > 1
+    several, silent = len(records) > 1, unanswered or {}
+    glances = [_glanced(record, images) for record in records[:DETAILED]]
+    records = [*map(damaged, records, (found.problem for found in glances)), *records[DETAILED:]]
 
     def each(blocks: Callable[[Record, str, bool], list[Block]]) -> tuple[Block, ...]:
         found: list[Block] = []
@@ -109,20 +114,23 @@ def compose(
         if not detailed:
             said = f"Plots and galleries are those of the first {DETAILED} runs of this report."
             return [*science(record, Glance(), name), Text(said)]
-        found = Glance()
-        if record.found.done:
-            found = glance(record, images, compared=is_evaluated(record))
+        found = glances[int(name.removeprefix("run")) - 1]
         shown = gallery(record, found, f"{name}-image") if images and record.found.done else []
         return [*science(record, found, name), *shown]
 
     blocks: dict[str, tuple[Block, ...]] = {
         "workflow": each(lambda record, name, _: workflow(record, histories.get(record.id), name)),
-        "execution": each(lambda record, name, _: execution(record, histories.get(record.id), name)),
+        "execution": each(
+            lambda record, name, _: [*_silence(silent, record.id), *execution(record, histories.get(record.id), name)]
+        ),
         "completeness": each(lambda record, _name, _: completeness(record)),
         "numbers": each(lambda record, _name, _: numbers(record)),
-        "scaling": tuple(scaling([*(record.measurement for record in records), *measurements])),
+        "scaling": tuple(scaling(_once([*(record.measurement for record in records), *measurements]))),
         "science": each(of_science),
-        "sources": each(lambda record, _name, _: [*sources(record), *permissions(record, stack)]),
+        "sources": (
+            *_silence(silent, ""),
+            *each(lambda record, _name, _: [*sources(record), *permissions(record, stack)]),
+        ),
     }
     sections = [Section(name, title, intro, blocks[name]) for name, (title, intro) in INTROS.items()]
     words = Section("words", "Words", "What the words of this report mean.", (Terms(TERMS),))
@@ -133,6 +141,23 @@ def compose(
         overall=_overall(records) if several else "",
         sections=(*sections, words),
     )
+
+
+def _glanced(record: Record, images: int) -> Glance:
+    return glance(record, images, compared=is_evaluated(record)) if record.found.done else Glance()
+
+
+def _silence(unanswered: Mapping[str, str], name: str) -> list[Block]:
+    """Say that AWS could not be asked."""
+    return [Notice("note", "AWS could not be asked", (unanswered[name],))] if name in unanswered else []
+
+
+def _once(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Leave out what is there twice: the same drive of a run, or, where no time tells, the same row."""
+    found: dict[object, Measurement] = {}
+    for row in measurements:
+        found.setdefault((row.origin, row.run, row.started_at) if row.started_at else row, row)
+    return list(found.values())
 
 
 def _overall(records: Sequence[Record]) -> str:

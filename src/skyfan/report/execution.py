@@ -8,6 +8,7 @@ from skyfan.report.drawing import draw_gantt, draw_progress
 from skyfan.report.history import History
 from skyfan.report.record import Record, Span, moment
 from skyfan.report.timeline import axis_of
+from skyfan.report.verdict import unended
 from skyfan.summary import Summary
 from skyfan.wording import counted
 
@@ -39,7 +40,7 @@ def execution(record: Record, history: History | None, name: str) -> list[Block]
 def _states(record: Record) -> list[Block]:
     summary = record.summary
     if summary is None:
-        return [Notice("bad", "There are no times of the states", ("The run has not come to its summary.",))]
+        return [Notice("bad", "There are no times of the states", (unended(record),))]
     start, end = moment(summary.drive.started_at), moment(summary.ended_at)
     spans = _of_last_drive(record.seen.spans, start)
     first = spans[0].start if spans else None

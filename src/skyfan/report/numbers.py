@@ -6,9 +6,11 @@ from skyfan.prices import load_prices
 from skyfan.report import amounts
 from skyfan.report.document import Block, Facts, Grid, Notice
 from skyfan.report.record import Record
-from skyfan.report.verdict import cost_of
+from skyfan.report.verdict import cost_of, old_prices, partial
 from skyfan.summary import Summary
 
+NOT_YET = "They are added up when a run comes to its end."
+ALONE = "; of the last drive alone"
 MEANINGS = {
     "model": "fetching and loading the model",
     "open": "opening partitions and reading their columns; with a remote store, fetching them",
@@ -24,8 +26,10 @@ def numbers(record: Record) -> list[Block]:
     """Return the figures of a run."""
     summary = record.summary
     if summary is None:
-        return [Notice("bad", "There are no figures", ("They are added up when a run comes to its end.",))]
+        said = "The summary that holds them cannot be read." if record.unreadable else NOT_YET
+        return [Notice("bad", "There are no figures", (said,))]
     return [
+        *partial(record, summary.tasks_ok),
         Facts(tuple(_times(record, summary))),
         _phases(record),
         Facts(tuple(_memory(record, summary))),
@@ -35,17 +39,18 @@ def numbers(record: Record) -> list[Block]:
 
 def _times(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
     measured, drive, task = record.measurement, summary.drive, summary.task_seconds
+    alone = ALONE if record.before else ""
     spread = f"{task.median:.2f} s median, {task.p95:.2f} s 95th percentile, {task.max:.2f} s longest"
     rows = [
         (
             "Wall clock of the run",
             amounts.seconds(drive.run_wall_s),
-            "from the driver's start until it asked for the summary",
+            f"from the driver's start until it asked for the summary{alone}",
         ),
         (
             "Wall clock of the map",
             amounts.seconds(drive.map_wall_s),
-            "from the first task handed out to the last one's end",
+            f"from the first task handed out to the last one's end{alone}",
         ),
         ("Workers", f"{drive.workers:,}", "side by side; on AWS, the most at once"),
         ("Seconds of a task", spread, "from its start to its report, over all tasks"),
@@ -107,7 +112,8 @@ def _cost(record: Record) -> list[Block]:
     measured, summary = record.measurement, record.summary
     rows = [("Cost", *cost_of(record))]
     if measured.core_hours is not None:
-        rows.append(("Core-hours", f"{measured.core_hours:.4f}", "a core for each worker's thread, idle or not"))
+        said = f"a core for each worker's thread, idle or not{ALONE if record.before else ''}"
+        rows.append(("Core-hours", f"{measured.core_hours:.4f}", said))
     rows += [
         (
             "Cost by the original's formula",
@@ -120,7 +126,8 @@ def _cost(record: Record) -> list[Block]:
             "all data by one task's mean time, as if all tasks ran at once; its table prints this as MB/s",
         ),
     ]
-    blocks: list[Block] = [Facts(tuple(rows))]
+    old = old_prices(record)
+    blocks: list[Block] = [Facts(tuple(rows)), *([Notice("note", "The prices are old", (old,))] if old else [])]
     if record.bill is not None:
         least = "" if record.bill.is_whole else ", a lower bound"
         blocks.append(_lines(record.bill.cost, f"The bill{least}", record.bill.notes))

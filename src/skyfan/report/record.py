@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -100,6 +100,10 @@ class Record:
     """ARN of the last execution on AWS; None if there was none."""
     verification: Verification | None = None
     """Only if asked for."""
+    unreadable: bool = False
+    """There is a summary, but it is damaged or of another version."""
+    damage: str = ""
+    """What was found wrong with the catalogue as it was read for the report; empty if nothing was."""
 
     @property
     def id(self) -> str:
@@ -110,7 +114,12 @@ class Record:
     def complete(self) -> bool:
         """Whether it may be called so: its summary says it, and the store shows it still."""
         proven = self.verification is None or self.verification.complete
-        return self.standing.state == "complete" and proven
+        return self.standing.state == "complete" and proven and not self.damage
+
+    @property
+    def before(self) -> int:
+        """Tasks that were done before the last drive, which alone was timed and reckoned."""
+        return max(0, self.summary.tasks_ok - self.summary.drive.tasks) if self.summary else 0
 
 
 def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud | None" = None) -> Record:
@@ -140,7 +149,7 @@ def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud |
     if cloud is not None:
         standing = checked_with_aws(standing, lambda _region: cloud, run.status)
     seen.spans.sort(key=lambda span: (span.start, span.rank))
-    return Record(
+    record = Record(
         run=run,
         store=store,
         bucket=bucket,
@@ -156,7 +165,46 @@ def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud |
         bill=run.bill,
         execution=lease.execution if lease else None,
         verification=run.verify() if verify else None,
+        unreadable=summary is None and standing.state == "interrupted" and bucket.head(keys.summary) is not None,
     )
+    return _measured(record)
+
+
+def damaged(record: Record, problem: str) -> Record:
+    """Return a record of which the catalogue was found to be wrong: it is not complete, nor is its measurement."""
+    return _measured(replace(record, damage=problem)) if problem else record
+
+
+def _measured(record: Record) -> Record:
+    """Let the measurement say what the record does: its own word comes from the summary alone."""
+    found = record.measurement
+    if len(record.seen.slim) != len(record.tasks):  # too few contents would look like repeated data
+        found = structs.replace(found, distinct_partitions=None)
+    if not record.complete:
+        found = structs.replace(found, complete=False, problem=advice(record)[0])
+    return replace(record, measurement=found)
+
+
+def advice(record: Record) -> list[str]:
+    """Return what is wrong with a run and what to do, at least one line; nothing if it is complete."""
+    summary, proven = record.summary, record.verification
+    if record.complete:
+        return []
+    found = list(record.standing.problems)
+    if summary is not None:
+        found += [text for text in summary.problems if text not in found]
+    if proven is not None:
+        found += [text for text in proven.problems[:20] if text not in found]
+    if record.damage and record.damage not in found:
+        found.append(record.damage)
+    if record.standing.state == "running":
+        found.insert(0, f"{record.standing.driver} drives it now: make the report again when it has ended")
+    elif record.unreadable:
+        said = "is there and cannot be read, being damaged or of another version of skyfan"
+        found.insert(0, f"{record.keys.summary} {said}: run the same payload again, which writes it anew")
+    elif record.standing.state == "interrupted":
+        found.insert(0, "its driver is gone: run the same payload again; it does only what is not done")
+    return found or ["the summary and the store disagree: run the same payload again, then make the report again"]
 
 
 class _Told(Run):

@@ -10,6 +10,7 @@ from skyfan.report import amounts
 from skyfan.report.catalogue import Glance
 from skyfan.report.document import Block, Figure, Grid, Notice, Text
 from skyfan.report.record import Record
+from skyfan.report.verdict import partial, unended
 
 EVALUATED_ROWS = 300_000
 """Above, the figures are the summary's, which need no second look at the catalogue."""
@@ -51,7 +52,7 @@ def science(record: Record, found: Glance, name: str) -> list[Block]:
     """
     summary = record.summary
     if summary is None:
-        return [Text("There are no metrics: they are added up when a run comes to its end.")]
+        return [Text(f"There are no metrics: they are added up when a run comes to its end. {unended(record)}")]
     if summary.science is None or not summary.science.rows:
         return [
             Text(
@@ -60,8 +61,8 @@ def science(record: Record, found: Glance, name: str) -> list[Block]:
             )
         ]
     if found.compared is not None and not found.problem:
-        return _evaluated(record, found, name)
-    problem: list[Block] = []
+        return [*partial(record, len(record.found.done)), *_evaluated(record, found, name)]
+    problem = partial(record, summary.tasks_ok)
     if found.problem:
         problem.append(
             Notice("bad", "The catalogue could not be read; these are the summary's figures", (found.problem,))

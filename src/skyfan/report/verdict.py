@@ -1,8 +1,9 @@
 """What became of a run, at a glance."""
 
+from skyfan.prices import age_warning, load_prices
 from skyfan.report import amounts
-from skyfan.report.document import Verdict
-from skyfan.report.record import Record, moment
+from skyfan.report.document import Block, Notice, Verdict
+from skyfan.report.record import Record, advice, moment
 from skyfan.wording import counted, size
 
 HEADLINES = {
@@ -26,6 +27,8 @@ def verdict(record: Record) -> Verdict:
     headline = HEADLINES[record.standing.state]
     if record.standing.state == "complete" and not record.complete:
         headline = "NOT COMPLETE: A CHECK FAILED"
+    elif record.unreadable:
+        headline = "NOT COMPLETE: THE SUMMARY CANNOT BE READ"
     elif record.complete and proven is not None:
         headline = "Complete, and proven so"
     return Verdict(
@@ -33,7 +36,7 @@ def verdict(record: Record) -> Verdict:
         good=record.complete,
         headline=headline,
         sentence=_sentence(record),
-        advice=tuple(_advice(record)),
+        advice=tuple(advice(record)),
         figures=tuple(_figures(record)),
     )
 
@@ -42,9 +45,45 @@ def cost_of(record: Record) -> tuple[str, str]:
     """Return what a run cost, and what kind of cost that is: its bill, if there is one."""
     if record.bill is not None:
         kind = "billed" if record.bill.is_whole else "at least"
-        return amounts.usd(float(record.bill.cost.total_usd)), COSTS[kind]
+        return amounts.usd(float(record.bill.cost.total_usd)), _alone(record) + COSTS[kind]
     measured = record.measurement
-    return amounts.usd(measured.cost_usd), COSTS.get(measured.cost_kind, "no bill is stored with the run")
+    if measured.cost_usd is None:
+        return amounts.UNKNOWN, "no bill is stored with the run"
+    return amounts.usd(measured.cost_usd), _alone(record) + COSTS.get(measured.cost_kind, "")
+
+
+def _alone(record: Record) -> str:
+    """Say that a cost is not all of it, as of a run that was resumed."""
+    if not record.before:
+        return ""
+    return f"at least: of the last drive alone, {counted(record.before, 'task')} were done before; "
+
+
+def old_prices(record: Record) -> str:
+    """Say that the prices of the cost are old; nothing if they are not, or there is no cost."""
+    if record.bill is not None:
+        return age_warning(record.bill.cost.region, record.bill.cost.prices_read_in)
+    if record.measurement.cost_usd is None:
+        return ""
+    prices = load_prices()
+    return age_warning(prices.region, prices.read_in)
+
+
+def partial(record: Record, done: int) -> list[Block]:
+    """Return a notice for the head of figures that are not of a whole run; nothing if they are.
+
+    Parameters
+    ----------
+    record : Record
+    done : int
+        Tasks that the figures are of.
+    """
+    if record.complete:
+        return []
+    title = f"The run is not complete: these figures are of {done:,} of {counted(record.standing.tasks, 'task')} only"
+    if done >= record.standing.tasks:
+        title = "The run is not complete: do not rely on these figures"
+    return [Notice("bad", title, tuple(advice(record)[:1]))]
 
 
 def _sentence(record: Record) -> str:
@@ -52,7 +91,7 @@ def _sentence(record: Record) -> str:
     done = f"{standing.tasks_ok:,} of {counted(standing.tasks, 'task')} done"
     if summary is None:
         of = f" of {standing.rows:,}" if standing.rows is not None else ""
-        return f"{done}; {standing.rows_done:,}{of} rows in the catalogue so far. The run has not come to its end."
+        return f"{done}; {standing.rows_done:,}{of} rows in the catalogue so far. {unended(record)}"
     equal = "=" if summary.rows_in == summary.rows_out else "but"
     rows = f"{summary.rows_in:,} rows read {equal} {summary.rows_out:,} rows in the catalogue"
     if summary.rows_expected is None:
@@ -61,20 +100,9 @@ def _sentence(record: Record) -> str:
     return f"{done}; {rows} {equal} {summary.rows_expected:,} rows expected."
 
 
-def _advice(record: Record) -> list[str]:
-    summary, proven = record.summary, record.verification
-    if record.complete:
-        return []
-    found = list(record.standing.problems)
-    if summary is not None:
-        found += [text for text in summary.problems if text not in found]
-    if proven is not None:
-        found += [text for text in proven.problems[:20] if text not in found]
-    if record.standing.state == "running":
-        found.insert(0, f"{record.standing.driver} drives it now: make the report again when it has ended")
-    elif record.standing.state == "interrupted":
-        found.insert(0, "its driver is gone: run the same payload again; it does only what is not done")
-    return found or ["the summary and the store disagree: run the same payload again, then make the report again"]
+def unended(record: Record) -> str:
+    """Say why a run has no summary."""
+    return "Its summary cannot be read." if record.unreadable else "The run has not come to its end."
 
 
 def _figures(record: Record) -> list[tuple[str, str, str]]:
@@ -88,8 +116,9 @@ def _figures(record: Record) -> list[tuple[str, str, str]]:
     if summary is None:
         return [*figures, ("Lies in", record.bucket.where, record.store.url)]
     drive = summary.drive
-    resumed = summary.tasks_ok - drive.tasks
-    only = f"; of the last drive, {counted(resumed, 'task')} were done before" if resumed > 0 else ""
+    only = f"; of the last drive alone, {counted(record.before, 'task')} were done before" if record.before else ""
+    warnings = [text for text in (*summary.warnings, old_prices(record)) if text]
+    warned = [("To be known", counted(len(warnings), "warning"), "; ".join(warnings))] if warnings else []
     return [
         *figures,
         ("Wall clock", amounts.seconds(drive.run_wall_s), f"of the run, with {counted(drive.workers, 'worker')}{only}"),
@@ -100,6 +129,7 @@ def _figures(record: Record) -> list[tuple[str, str, str]]:
             " + ".join(summary.machines) or amounts.UNKNOWN,
             f"results, {size(summary.bytes_out)}, in {_where(record)}",
         ),
+        *warned,
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from skyfan.errors import InputError
+from skyfan.errors import InputError, SkyfanError
 from skyfan.report.document import Document
 from skyfan.runs import Run
 from skyfan.storage import Store
@@ -49,7 +49,7 @@ def write_report(
     Parameters
     ----------
     runs : sequence of Run
-        At least one, all in the same store.
+        At least one, all in the same store; one that is named twice is reported once.
     store : Store
     out : Path
         The file; with `md` the figures go to a folder beside it, `report_files` for `report.md`.
@@ -66,32 +66,30 @@ def write_report(
     cloud : Cloud, optional
         Ask AWS of the runs' executions, and of the stack.
     stack : str, optional
-        The stack that they ran on.
+        The stack that they ran on. Without, the usual one is asked for, and its absence is no error.
 
     Raises
     ------
     InputError
         If there is no run, the extra is missing, or the file cannot be written.
     SkyfanError
-        If a run cannot be read, or AWS does not answer.
+        If a run cannot be read, or there is no such `stack`. Other trouble with AWS is told in the report.
     """
     check_extra()
-    check_target(out, overwrite=overwrite)
+    check_target(out, format, overwrite=overwrite)
     if not runs:
         raise InputError("report: got no run; expected <bucket>/<result_path>, or a payload file")
     from skyfan.report.composing import compose
     from skyfan.report.record import read_record
 
-    records = [read_record(run, store, verify=verify, cloud=cloud) for run in runs]
+    found, no_stack = _stack(cloud, stack)
+    records = [read_record(run, store, verify=verify, cloud=cloud) for run in {run.id: run for run in runs}.values()]
+    histories, silent = _histories(records, cloud)
     document = compose(
-        records,
-        measurements,
-        images=images,
-        histories=_histories(records, cloud),
-        stack=_stack(cloud, stack),
+        records, measurements, images=images, histories=histories, stack=found, unanswered=silent | no_stack
     )
     _write(document, out, format)
-    return all(record.complete for record in records)
+    return all(verdict.good for verdict in document.verdicts)
 
 
 def check_extra() -> None:
@@ -110,46 +108,87 @@ def check_extra() -> None:
         )
 
 
-def check_target(out: Path, *, overwrite: bool) -> None:
-    """Check that a file may be written, before any work is done for it.
+def check_target(out: Path, format: Format = "html", *, overwrite: bool) -> None:  # noqa: A002  (as above)
+    """Check that a file, and with `md` the folder of its figures, may be written, before any work is done for it.
 
     Raises
     ------
     InputError
-        If it is there and not a report of ours, or its folder is not there.
+        If it is there and not a report of ours, is no file at all, or its folder is not there.
     """
     try:
         if not out.parent.is_dir():
             raise InputError(f"{out}: there is no folder {out.parent}; make it, or name another file with --out")
         if out.is_dir():
             raise InputError(f"{out}: is a folder; expected the name of a file: give one with --out")
-        if overwrite or not out.exists():
-            return
-        with out.open("rb") as file:
-            ours = _OURS.search(file.read(HEAD_BYTES)) is not None
+        there = out.exists()
+        if there and not out.is_file():  # a pipe would be waited for, for ever
+            raise InputError(f"{out}: is there and not a file; name another file with --out")
+        ours = there and not overwrite and _is_ours(out)
+        if there and not ours and not overwrite:
+            raise InputError(
+                f"{out}: is there already, and no report of skyfan's; name another file with --out, or --overwrite"
+            )
+        if format == "md":
+            _check_folder(_folder(out), ours=ours or overwrite)
     except OSError as error:
         raise InputError(f"{out}: cannot be read ({error}); name another file with --out") from error
-    if not ours:
+
+
+def _is_ours(out: Path) -> bool:
+    with out.open("rb") as file:
+        return _OURS.search(file.read(HEAD_BYTES)) is not None
+
+
+def _folder(out: Path) -> Path:
+    return out.with_name(f"{out.stem}_files")
+
+
+def _check_folder(folder: Path, *, ours: bool) -> None:
+    """Check that figures may be put into a folder: not through a link, nor among the files of somebody else."""
+    if folder.is_symlink():
+        raise InputError(f"{folder}: is a link, and figures would go elsewhere; name another file with --out")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is there and not a folder, and figures go there; name another file with --out")
+    if folder.exists() and not ours:
         raise InputError(
-            f"{out}: is there already, and no report of skyfan's; name another file with --out, or --overwrite"
+            f"{folder}: is there already, without a report of skyfan's beside it; name another file with --out, or "
+            "--overwrite"
         )
 
 
-def _histories(records: "Sequence[Record]", cloud: "Cloud | None") -> "dict[str, History]":
+def _histories(records: "Sequence[Record]", cloud: "Cloud | None") -> "tuple[dict[str, History], dict[str, str]]":
+    """Return what AWS says of the runs' executions, and why it says nothing."""
+    found: dict[str, History] = {}
+    unanswered: dict[str, str] = {}
     if cloud is None:
-        return {}
+        return found, unanswered
     from skyfan.report.history import read_history
 
-    found = {record.id: read_history(cloud, record.execution) for record in records if record.execution}
-    return {run: history for run, history in found.items() if history is not None}
+    for record in records:
+        try:
+            history = read_history(cloud, record.execution) if record.execution else None
+        except SkyfanError as error:
+            unanswered[record.id] = str(error)
+            continue
+        if history is not None:
+            found[record.id] = history
+    return found, unanswered
 
 
-def _stack(cloud: "Cloud | None", name: str | None) -> "Stack | None":
-    if cloud is None or name is None:
-        return None
+def _stack(cloud: "Cloud | None", name: str | None) -> "tuple[Stack | None, dict[str, str]]":
+    """Return the stack, and why it is not known; one that was asked for by name must be there."""
+    if cloud is None:
+        return None, {}
+    from skyfan.aws.session import resolve_stack
     from skyfan.aws.stack import existing_stack
 
-    return existing_stack(cloud, name)
+    try:
+        return existing_stack(cloud, resolve_stack(name)), {}
+    except SkyfanError as error:
+        if name is not None:
+            raise
+        return None, {"": str(error)}
 
 
 def _write(document: Document, out: Path, form: Format) -> None:
@@ -158,16 +197,16 @@ def _write(document: Document, out: Path, form: Format) -> None:
         if form == "html":
             from skyfan.report.html import to_html
 
-            _put(out, to_html(document).encode())
+            _put(out, to_html(document).encode(errors="replace"))
             return
         from skyfan.report.markdown import to_markdown
 
-        folder = out.with_name(f"{out.stem}_files")
-        page, files = to_markdown(document, quote(folder.name))
+        folder = _folder(out)
+        page, files = to_markdown(document, quote(os.fsencode(folder.name)))
         folder.mkdir(exist_ok=True)
         for name, data in files.items():
             _put(folder / name, data)
-        _put(out, page.encode())
+        _put(out, page.encode(errors="replace"))
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error}); name another file with --out") from error
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from skyfan.cost import LAMBDA_MB, Architecture
 from skyfan.errors import InputError
+from skyfan.payload import Payload
 from skyfan.tuning import pilot
 
 MEMORY_MB = (1024, 1769, 3008)
@@ -47,6 +48,10 @@ class Asked(Struct, frozen=True, kw_only=True):
     def pilots_on_aws(self) -> bool:
         """Whether a pilot is to run on a stack."""
         return self.engine == "aws" and not self.no_pilot
+
+    def at_a_time(self, payload: Payload, stack_limit: int) -> int:
+        """Return how many tasks a map starts at once: what is asked, else what payload and stack both allow."""
+        return self.concurrency or min(payload.max_concurrency or stack_limit, stack_limit)
 
     def check(self) -> None:
         """Refuse what has no meaning, before anything is measured.

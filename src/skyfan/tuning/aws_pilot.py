@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import cast
 
@@ -16,8 +17,9 @@ from skyfan.aws.forecast import forecast, prices_of
 from skyfan.aws.ledger import Configuration
 from skyfan.aws.session import Cloud, resolve_stack
 from skyfan.aws.stack import Stack, describe_stack
+from skyfan.claim import read_claim
 from skyfan.cost import Architecture
-from skyfan.errors import BudgetError, InputError, RunFailedError, RunStoppedError
+from skyfan.errors import BudgetError, ClaimedError, InputError, RunFailedError, RunStoppedError, SkyfanError
 from skyfan.keys import RunKeys
 from skyfan.payload import Payload
 from skyfan.profiling.profile import Profile, profile_of_reports
@@ -30,7 +32,7 @@ from skyfan.tuning.found import Found
 from skyfan.tuning.outcome import Ground
 from skyfan.tuning.resizing import lent_memory
 from skyfan.tuning.setting import FunctionKind, aws_settings
-from skyfan.watching import Billed, RunEvent
+from skyfan.tuning.spending import Spending
 from skyfan.wording import counted
 
 BATCH_SIZES = (32, 64)
@@ -51,27 +53,6 @@ class Trial:
         return f"{self.memory_mb:,} MB, batch size {self.payload.batch_size}, {counted(self.payload.threads, 'thread')}"
 
 
-@dataclass
-class _Spending:
-    """What the pilot may cost, and did."""
-
-    limit_usd: Decimal | None
-    usd: Decimal = Decimal(0)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def left_usd(self) -> Decimal | None:
-        """What is left to spend; None for no limit."""
-        return None if self.limit_usd is None else self.limit_usd - self.usd
-
-    def watch(self, event: RunEvent) -> None:
-        """Add a bill."""
-        if isinstance(event, Billed):
-            self.usd += event.cost.total_usd
-            if not event.is_whole:
-                self.notes.append("a bill of the pilot is a lower bound: log lines were missing")
-
-
 def pilot_on_aws(payload: api.PayloadLike, asked: Asked, *, watch: Watch, ask: Ask) -> Found:
     """Run a few partitions of a payload on its stack with each memory, and put the stack's memory back.
 
@@ -88,7 +69,11 @@ def pilot_on_aws(payload: api.PayloadLike, asked: Asked, *, watch: Watch, ask: A
     Raises
     ------
     InputError
-        If consent is not given, or executions of the stack are under way.
+        If consent is not given, or executions of the stack are under way: that is looked at again before each change.
+    ClaimedError
+        If a run that is no pilot's lies where a pilot's results would.
+    RunStoppedError
+        If interrupted, while a run's bill is waited for too.
     BudgetError
         If it may cost more than allowed (exit code 2, nothing was started), or has.
     RunFailedError
@@ -100,13 +85,18 @@ def pilot_on_aws(payload: api.PayloadLike, asked: Asked, *, watch: Watch, ask: A
     stack = describe_stack(cloud, name)
     whole = api.plan(payload, engine="aws", overwrite=True, stack=name, region=asked.region, profile=asked.profile)
     trials = list(plan_trials(whole.payload, asked, stack))
-    _check_idle(cloud, stack)
-    spending = _Spending(asked.max_cost)
+    spending = Spending(asked.max_cost)
+    _check_idle(cloud, stack, spending)
+    _check_claims(cloud, trials)
     _consent(_forecast(cloud, stack, trials, asked), trials, stack, asked, ask=ask)
     reports: dict[int, list[Report]] = {}
-    with lent_memory(cloud, stack, watch) as lend:
+    memory_mb = 0
+    with lent_memory(cloud, stack, watch, profile=asked.profile) as lend:
         for trial in trials:
-            lend(trial.memory_mb)
+            if trial.memory_mb != memory_mb:  # before the first too: the question may have waited for long
+                _check_idle(cloud, stack, spending)
+                memory_mb = trial.memory_mb
+                lend(memory_mb)
             watch(f"pilot: {trial}")
             reports.setdefault(trial.memory_mb, []).extend(_run(trial, cloud, stack, spending))
     architecture = cast("Architecture", stack.parameters["Architecture"])
@@ -134,20 +124,47 @@ def plan_trials(payload: Payload, asked: Asked, stack: Stack) -> Iterator[Trial]
                     world_size=None,
                     batch_size=batch_size,
                     threads=each,
-                    max_concurrency=max(1, math.ceil(partitions / 2)),
+                    max_concurrency=_half(partitions),
                     result_path=f"{payload.result_path}-pilot/{memory_mb}-{batch_size}-{each}",
                 )
                 yield Trial(memory_mb, one)
 
 
-def _check_idle(cloud: Cloud, stack: Stack) -> None:
-    """Refuse to change a worker's memory under a run that is at work."""
-    running = executions_under_way(cloud, stack)
+def _check_idle(cloud: Cloud, stack: Stack, spending: Spending) -> None:
+    """Refuse to change a worker's memory under a run that is at work; the pilot's own have ended."""
+    running = set(executions_under_way(cloud, stack)) - spending.executions
     if running:
         raise InputError(
             f"stack {stack.name}: {counted(len(running), 'execution')} under way, whose workers a pilot would change; "
             "expected none: wait for the end, or stop them; or give --no-pilot"
         )
+
+
+def _check_claims(cloud: Cloud, trials: Sequence[Trial]) -> None:
+    """Refuse to overwrite what is no pilot's."""
+    for trial in trials:
+        payload = trial.payload
+        held = read_claim(cloud.store().bucket(payload.bucket), RunKeys(payload.result_path))
+        if held is not None and not _is_pilot(held, payload):
+            raise ClaimedError(
+                f"{payload.run_id}: holds a run that is no pilot's, and a pilot would overwrite it; expected a free "
+                "path, or an earlier pilot's: give the payload another result_path, or move that run away"
+            )
+
+
+def _is_pilot(held: Payload, own: Payload) -> bool:
+    """Whether a claim is as `plan_trials` makes them, of any number of partitions."""
+    limit = held.file_limit
+    return (
+        limit is not None
+        and held.world_size is None
+        and held.max_concurrency == _half(limit)
+        and (held.batch_size, held.threads) == (own.batch_size, own.threads)
+    )
+
+
+def _half(partitions: int) -> int:
+    return max(1, math.ceil(partitions / 2))
 
 
 def _forecast(cloud: Cloud, stack: Stack, trials: Sequence[Trial], asked: Asked) -> tuple[Decimal, Decimal]:
@@ -178,7 +195,7 @@ def _consent(price: tuple[Decimal, Decimal], trials: Sequence[Trial], stack: Sta
     question = (
         f"This runs {counted(len(trials), 'small run')} on stack {stack.name} with {sizes} MB, about {typical:.4f} USD "
         f"and at most {high:.4f}. The stack's memory is changed for that, and put back to "
-        f"{stack.parameters['InferMemory']} MB. Go on?"
+        f"{stack.parameters['InferMemory']} MB. Results lie in {trials[0].payload.run_id.rpartition('/')[0]}/. Go on?"
     )
     if not ask(question):
         raise InputError(
@@ -187,19 +204,27 @@ def _consent(price: tuple[Decimal, Decimal], trials: Sequence[Trial], stack: Sta
         )
 
 
-def _run(trial: Trial, cloud: Cloud, stack: Stack, spending: _Spending) -> list[Report]:
-    """Run one trial, and return its reports; an interrupted one is stopped, not left."""
-    payload = trial.payload
+def _run(trial: Trial, cloud: Cloud, stack: Stack, spending: Spending) -> list[Report]:
+    """Run one trial, and return its reports; one that is not followed to its end is stopped, not left."""
+    payload, bills = trial.payload, spending.bills
     if spending.left_usd is not None and spending.left_usd <= 0:
         raise BudgetError(f"tune: the pilot has cost {spending.usd:.4f} USD; expected at most {spending.limit_usd}")
     try:
         summary = drive(payload, cloud, stack.name, spending.watch, overwrite=True, max_cost=spending.left_usd)
-    except RunStoppedError:
-        _stop(payload, cloud, stack)
+    except InputError:  # nothing of ours was started; what is under way there is another's
+        raise
+    except BaseException:
+        with suppress(SkyfanError):
+            _stop(payload, cloud, stack)
         raise
     if summary is None or not summary.complete:
         said = summary.problems[0] if summary and summary.problems else "no summary"
         raise RunFailedError(f"tune: the pilot with {trial} is not complete ({said}); 'skyfan status' says more")
+    if spending.bills == bills:  # the driver takes a Ctrl-C while it waits for the bill for "without the bill"
+        raise RunStoppedError(
+            f"tune: the pilot with {trial} has ended, and was interrupted before its bill came: cost of this run "
+            f"unknown; {spending.usd:.4f} USD were billed before. No other run was started"
+        )
     return list(Run(cloud.store(), payload.bucket, payload.result_path).reports())
 
 
@@ -227,7 +252,7 @@ def _found(
     *,
     stack: Stack,
     region: str,
-    spending: _Spending,
+    spending: Spending,
 ) -> Found:
     prices, notes = prices_of(region, strict=False)
     usual = Configuration.of(stack)
@@ -246,7 +271,7 @@ def _found(
         ground=Ground(
             prices=prices,
             remote=True,
-            concurrency=asked.concurrency or whole.payload.max_concurrency or usual.max_concurrency,
+            concurrency=asked.at_a_time(whole.payload, usual.max_concurrency),
             children=usual.children,
             ephemeral_mb=usual.ephemeral_mb,
         ),

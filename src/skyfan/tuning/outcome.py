@@ -8,6 +8,7 @@ from msgspec import Struct, structs
 from skyfan.cost import FREE_EPHEMERAL_MB, Workflow
 from skyfan.estimating.bill import Setup
 from skyfan.estimating.cautions import LAMBDA_S
+from skyfan.estimating.fleet import ACCOUNT_CONCURRENCY
 from skyfan.estimating.outlook import Outlook, outlook
 from skyfan.estimating.place import Cloud, Machine, Place
 from skyfan.prices import Prices
@@ -30,7 +31,9 @@ class Ground(Struct, frozen=True, kw_only=True):
     memory_mb: float | None = None
     """Of this machine; None if not known, and on AWS."""
     concurrency: int = 1
-    """Tasks at a time, on AWS."""
+    """Tasks at a time, on AWS: of the map."""
+    account_concurrency: int = ACCOUNT_CONCURRENCY
+    """Lambdas at a time of the account."""
     children: Workflow = "EXPRESS"
     ephemeral_mb: int = FREE_EPHEMERAL_MB
 
@@ -114,7 +117,7 @@ def _place(setting: Setting, ground: Ground) -> Place:
         ephemeral_mb=ground.ephemeral_mb,
         children=ground.children,
     )
-    return Cloud(setup, ground.concurrency, ground.concurrency)
+    return Cloud(setup, ground.concurrency, ground.account_concurrency)
 
 
 def _cost(found: Outlook, prices: Prices) -> tuple[float, float]:

@@ -13,8 +13,10 @@ from msgspec import Struct
 
 from skyfan.aws.template import parameter_defaults
 from skyfan.estimating.bill import MB_BYTES
+from skyfan.estimating.fleet import CHILDREN
 from skyfan.payload import Payload
 from skyfan.profiling.profile import Profile
+from skyfan.storage import DEFAULT_STORE, resolve_store
 from skyfan.tuning.choosing import Choice
 from skyfan.tuning.outcome import Fault, Outcome
 from skyfan.tuning.wish import Wish
@@ -141,8 +143,8 @@ def others(outcomes: Sequence[Outcome], choice: Choice) -> tuple[Way, ...]:
     return tuple(Way.of(one) for one in outcomes if id(one) not in known)
 
 
-def keys(pick: Outcome, payload: Payload) -> dict[str, int | str]:
-    """Return the payload keys to set."""
+def keys(pick: Outcome, payload: Payload, concurrency: int | None = None) -> dict[str, int | str]:
+    """Return the payload keys to set; `concurrency` is what was asked for, None if nothing was."""
     layout, setting = pick.layout, pick.setting
     found: dict[str, int | str] = {"batch_size": setting.batch_size, "threads": setting.threads}
     if layout.world_size is not None:
@@ -151,6 +153,10 @@ def keys(pick: Outcome, payload: Payload) -> dict[str, int | str]:
         found["world_size"] = layout.volume.tasks
     if layout.size:
         found["data_prefix"] = prefix_for(payload.data_prefix, layout.size)
+        if payload.file_limit is not None:  # as many rows as before, in partitions of another size
+            found["file_limit"] = layout.volume.partitions
+    if concurrency is not None and concurrency != payload.max_concurrency:
+        found["max_concurrency"] = concurrency
     return found
 
 
@@ -168,6 +174,7 @@ def commands(
     place: Sequence[str],
     store: str | Path | None = None,
     stack: Mapping[str, str] | None = None,
+    concurrency: int | None = None,
 ) -> Iterator[str]:
     """Yield what to type, ready for a shell.
 
@@ -183,24 +190,33 @@ def commands(
         As it was given.
     stack : mapping, optional
         Parameters of the stack that there is; without it what a new one has.
+    concurrency : int, optional
+        Tasks at a time, as asked for.
     """
     at = ["--store", str(store)] if store is not None else []
-    set_keys = keys(pick, payload)
+    set_keys = keys(pick, payload, concurrency)
     on_aws = pick.setting.memory_mb is not None
     if pick.layout.size:
         made = f"{payload.data_bucket}/{set_keys['data_prefix']}"
-        cut = shlex.join(["skyfan", "partition", SURVEY, made, "--size", pick.layout.size, *([] if on_aws else at)])
-        yield cut
+        root = _folder(store)
+        kept = ["--store", root] if on_aws else at
+        yield shlex.join(["skyfan", "partition", SURVEY, made, "--size", pick.layout.size, *kept])
         if on_aws:
-            yield shlex.join(["skyfan", "aws", "upload", f"skyfan-data/{made}", made, *place])
-    if on_aws and (settings := _stack_options(pick, stack)):
+            yield shlex.join(["skyfan", "aws", "upload", f"{root.rstrip('/')}/{made}", made, *place])
+    if on_aws and (settings := _stack_options(pick, stack, concurrency)):
         yield shlex.join(["skyfan", "aws", "deploy", *settings, *place])
     options = [piece for key, value in set_keys.items() for piece in (f"--{key.replace('_', '-')}", str(value))]
     where = ["--engine", "aws", *place] if on_aws else [*at, "--workers", str(pick.setting.workers)]
     yield shlex.join(["skyfan", "run", named, *where, *options])
 
 
-def _stack_options(pick: Outcome, stack: Mapping[str, str] | None) -> list[str]:
+def _folder(store: str | Path | None) -> str:
+    """Return the folder on this machine that partitions are cut into before they are uploaded."""
+    root = resolve_store(None if store is None else str(store))
+    return DEFAULT_STORE if "://" in root else root
+
+
+def _stack_options(pick: Outcome, stack: Mapping[str, str] | None, concurrency: int | None) -> list[str]:
     """Return the options of a deployment that make a stack as recommended; none if it is so already."""
     defaults = {name: value or "" for name, value in parameter_defaults().items()}
     there = defaults | dict(stack or {})
@@ -212,6 +228,8 @@ def _stack_options(pick: Outcome, stack: Mapping[str, str] | None) -> list[str]:
     ):
         if stack is None or there[name] != value:
             options += [option, value]
+    if concurrency is not None and concurrency > int(there["MaxConcurrency"]):
+        options += ["--max-concurrency", str(min(concurrency, CHILDREN))]
     if pick.task_s > float(there["InferTimeout"]):
         options += ["--set", f"InferTimeout={math.ceil(pick.task_s)}"]
     return options

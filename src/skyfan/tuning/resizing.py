@@ -1,6 +1,7 @@
 """Gives the worker of a stack another memory for a while, and puts back what it had, whatever happens."""
 
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from skyfan.aws import stack as stacks
 from skyfan.aws.changes import ChangeSet, drop, execute, read_changes
 from skyfan.aws.session import Cloud, explained
 from skyfan.aws.stack import Stack
-from skyfan.errors import StackError
+from skyfan.errors import RunStoppedError, StackError
 
 MEMORY = "InferMemory"
 
@@ -17,16 +18,20 @@ Watch = Callable[[str], None]
 
 
 @contextmanager
-def lent_memory(cloud: Cloud, stack: Stack, watch: Watch) -> Iterator[Callable[[int], None]]:
+def lent_memory(
+    cloud: Cloud, stack: Stack, watch: Watch, *, profile: str | None = None
+) -> Iterator[Callable[[int], None]]:
     """Yield what sets the memory of a stack's worker, in MB; put back at the end what it was.
 
     Nothing else of the stack is changed: its template stays the one that it has. An interrupt puts it back too; a
-    second one meanwhile leaves it, and says how to put it back by hand.
+    second one meanwhile leaves it, and says how to put it back by hand, with the `profile` of AWS that is named.
 
     Raises
     ------
     StackError, AwsError
-        If it cannot be changed, or put back: how to do that by hand is told.
+        If it cannot be changed, or put back: the StackError then says how to do that by hand.
+    RunStoppedError
+        If putting it back was interrupted; it says the same.
     """
     before = int(stack.parameters[MEMORY])
     touched = False
@@ -41,12 +46,17 @@ def lent_memory(cloud: Cloud, stack: Stack, watch: Watch) -> Iterator[Callable[[
         yield lend
     finally:
         if touched:
-            by_hand = f"skyfan aws deploy --memory {before} --stack {stack.name} --region {stack.region}"
             try:
                 set_memory(cloud, stack, before, watch)
-            except BaseException:
-                watch(f"stack {stack.name}: its memory may not be put back to {before} MB; do it by hand: {by_hand}")
-                raise
+            except BaseException as error:
+                place = ["--stack", stack.name, "--region", stack.region]
+                place += ["--profile", profile] if profile else []
+                by_hand = shlex.join(["skyfan", "aws", "deploy", "--memory", str(before), *place])
+                kind = RunStoppedError if isinstance(error, KeyboardInterrupt) else StackError
+                raise kind(
+                    f"stack {stack.name}: its memory may not be put back to {before} MB "
+                    f"({str(error).rstrip('.') or 'interrupted'}); do it by hand: {by_hand}"
+                ) from error
 
 
 def set_memory(cloud: Cloud, stack: Stack, memory_mb: int, watch: Watch) -> None:

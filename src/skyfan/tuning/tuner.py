@@ -125,7 +125,7 @@ def _found_here(payload: api.PayloadLike, asked: Asked, watch: Watch) -> Found:
         notes.append(
             f"{plan.payload.run_id} holds a run already: give --result-path another, or --overwrite deletes it"
         )
-    concurrency = asked.concurrency or plan.payload.max_concurrency or STACK_CONCURRENCY
+    concurrency = asked.at_a_time(plan.payload, STACK_CONCURRENCY)
     memory, architectures = asked.memory or MEMORY_MB, asked.architectures or ARCHITECTURES
     settings = aws_settings(profile, {}, memory, architectures) if on_aws else local_settings(profile)
     return Found(
@@ -162,14 +162,22 @@ def _recommended(
     named = str(payload) if isinstance(payload, str | Path) else "PAYLOAD"
     options = (("--stack", asked.stack), ("--region", asked.region), ("--profile", asked.profile))
     place = [piece for name, value in options if value is not None for piece in (name, value)]
-    typed = commands(pick, found.plan.payload, named=named, place=place, store=asked.store, stack=found.stack)
+    typed = commands(
+        pick,
+        found.plan.payload,
+        named=named,
+        place=place,
+        store=asked.store,
+        stack=found.stack,
+        concurrency=asked.concurrency,
+    )
     return Recommendation(
         run=found.plan.payload.run_id,
         engine=asked.engine,
         wish=wish,
         met=choice.met,
         pick=Way.of(pick),
-        payload=keys(pick, found.plan.payload),
+        payload=keys(pick, found.plan.payload, asked.concurrency),
         commands=tuple(typed),
         own=Way.of(reckoned.own) if reckoned.own else None,
         frontier=tuple(map(Way.of, choice.frontier)),
@@ -203,4 +211,9 @@ def _sure(pick: Outcome, found: Found, asked: Asked) -> Iterator[str]:
     if asked.engine == "local":
         instance = found.ground.prices.instance
         yield f"cost: core-hours as a share of {instance.name} on demand; your own cores have no bill"
+    if found.ground.concurrency > found.ground.account_concurrency and asked.engine == "aws":
+        yield (
+            f"reckoned: {found.ground.account_concurrency:,} Lambdas at a time, as an account has them unless it asked "
+            f"for more; {found.ground.concurrency:,} were asked for"
+        )
     yield from found.notes

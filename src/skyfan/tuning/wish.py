@@ -10,7 +10,9 @@ from skyfan.errors import InputError
 Goal = Literal["cost", "time", "balanced"]
 GOALS: tuple[Goal, ...] = ("cost", "time", "balanced")
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?|(\d+(?:\.\d+)?)", re.ASCII
+)
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Wish(Struct, frozen=True, kw_only=True):
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that a text as `600`, `90s`, `10m`, `1h30m` says.
+    """Return the seconds that a text as `600`, `90s`, `10m`, `1h30m` says: only seconds alone need no unit.
 
     Raises
     ------
@@ -41,8 +43,8 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip().lower().replace(" ", ""))
     if match is None or not any(match.groups()):
         raise InputError(f"deadline {text!r}: is no duration; expected seconds, or as in 90s, 10m, 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    total = 3600 * hours + 60 * minutes + seconds
+    hours, minutes, seconds, alone = (float(part or 0) for part in match.groups())
+    total = 3600 * hours + 60 * minutes + seconds + alone
     if not 0 < total < 1e9:
         raise InputError(f"deadline {text!r}: expected more than 0 s, and less than 30 years")
     return total
