@@ -11,7 +11,7 @@ import pytest
 from aws.deployments import Seen, deployed
 from aws.stacks import client, deploy
 from aws.states import Machine
-from skyfan import measure
+from skyfan import inference, measure
 from skyfan.aws import stack as stacks
 from skyfan.aws.deploying import deploy as deploy_stack
 from skyfan.aws.machine import start
@@ -54,7 +54,9 @@ def stack(machine: Machine, definition: str, fast: None, monkeypatch: pytest.Mon
 
     machine.handlers["Summarize"] = summarize
     monkeypatch.setattr(Meter, "_any_prediction", False)
-    monkeypatch.setattr(measure, "process_age_s", lambda: 0.5)  # of a worker, not of this process and its other tests
+    # of a worker, not of this process and all its other tests
+    monkeypatch.setattr(measure, "process_age_s", lambda: 0.5)
+    monkeypatch.setattr(inference, "peak_memory_mb", lambda: 150.0)
 
 
 def yes(question: str) -> bool:
