@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from skyfan.bench.measurement import Measurement
-
-GB_BYTES = 1024**3
+from skyfan.cost import GB_BYTES
 
 _REPEATED = "repeated"  # a folder that 'skyfan bench' makes
 _SIZE = re.compile(r"\d+(?:\.\d+)?\s?[KMGT]i?B", re.ASCII | re.IGNORECASE)

@@ -13,14 +13,13 @@ from skyfan.bench.measurement import Measurement
 from skyfan.bench.pathnames import Named, read_path
 from skyfan.bench.records import LEAST_SECONDS, Records, read_records
 from skyfan.bench.wholeness import Beside, Expected, Verdict, fullest_of_repeats, judge, said_beside
-from skyfan.cost import seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
+from skyfan.cost import GB_BYTES, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
 from skyfan.errors import InputError
+from skyfan.estimating.bill import MB_BYTES
 from skyfan.keys import natural
 from skyfan.tally import Spread
 
 FILE_NAME = "combined_data.json"
-MB_BYTES = 1024**2
-GB_BYTES = 1024**3
 _DEPTH = 5  # of folders, as in 25MB/1GB/Batches/128/1
 _SHOWN = 5
 

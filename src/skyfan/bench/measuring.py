@@ -8,15 +8,14 @@ from msgspec import Struct
 
 from skyfan import __version__
 from skyfan.bench.measurement import CostKind, Measurement
-from skyfan.cost import local_run, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
+from skyfan.cost import GB_BYTES, local_run, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
+from skyfan.estimating.bill import MB_BYTES
 from skyfan.host import LAMBDA
 from skyfan.prices import load_prices
 from skyfan.runs import Run
 from skyfan.summary import Summary
 from skyfan.tally import Spread
 
-MB_BYTES = 1024**2
-GB_BYTES = 1024**3
 PHASES = ("model", "open", "hash", "read", "predict", "write")
 
 

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from skyfan.errors import InputError
+from skyfan.estimating.bill import MB_BYTES
 from skyfan.payload import DEFAULT_BATCH_SIZE
 from skyfan.profiling.profile import Profile
 from skyfan.survey import parse_size
 from skyfan.wording import size
 
-MB_BYTES = 1024**2
 AWS = "aws"
 _LABEL = re.compile(r"[^A-Za-z0-9.]+", re.ASCII)
 

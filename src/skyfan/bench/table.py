@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from skyfan.bench.groups import Group, Origin, groups
 from skyfan.bench.measurement import Measurement
+from skyfan.estimating.bill import MB_BYTES
 from skyfan.wording import counted
 
 UNKNOWN = "–"  # noqa: RUF001  what a reader takes for "not known"
-MB_BYTES = 1024**2
 LISTED = 20
 """Runs that are left out, and named."""
 MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -15,10 +15,10 @@ from skyfan import api
 from skyfan.bench.folder import Begun, is_whole
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.measuring import measure_run
-from skyfan.bench.sweep import AWS, MB_BYTES, Cut, Sweep, Trial
+from skyfan.bench.sweep import AWS, Cut, Sweep, Trial
 from skyfan.claim import release_claim
 from skyfan.errors import SkyfanError
-from skyfan.estimating.bill import Estimate
+from skyfan.estimating.bill import MB_BYTES, Estimate
 from skyfan.keys import RunKeys
 from skyfan.payload import parse_payload
 from skyfan.runs import Run

@@ -16,10 +16,9 @@ from skyfan.aws.forecast import (
 )
 from skyfan.estimating.bill import Speed
 from skyfan.estimating.ends import LOCAL_AFTER_TASK_S
-from skyfan.host import describe_host, usable_cores
+from skyfan.host import LAMBDA, describe_host, usable_cores
 from skyfan.models import DEFAULT
 from skyfan.profiling.profile import Point, Profile
-from skyfan.profiling.rates import LAMBDA
 from skyfan.task import ModelRef
 
 SURE_HERE = 1.15

@@ -10,11 +10,9 @@ from msgspec import Struct
 
 from skyfan.errors import InputError
 from skyfan.estimating.bill import MB_BYTES
+from skyfan.host import LAMBDA
 from skyfan.task import ModelRef, Report
 from skyfan.wording import counted
-
-LAMBDA = "AWS Lambda"
-"""How the machine of a report on AWS begins: there a worker has its environment for itself."""
 
 
 class Rates(Struct, frozen=True, kw_only=True):

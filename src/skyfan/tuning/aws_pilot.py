@@ -20,10 +20,10 @@ from skyfan.aws.stack import Stack, describe_stack
 from skyfan.claim import read_claim
 from skyfan.cost import Architecture
 from skyfan.errors import BudgetError, ClaimedError, InputError, RunFailedError, RunStoppedError, SkyfanError
+from skyfan.host import LAMBDA
 from skyfan.keys import RunKeys
 from skyfan.payload import Payload
 from skyfan.profiling.profile import Profile, profile_of_reports
-from skyfan.profiling.rates import LAMBDA
 from skyfan.runs import Run
 from skyfan.stages import Plan
 from skyfan.task import Report
