@@ -1,8 +1,10 @@
 """The bytes of one stored file, wherever it lies, read by range and without a copy where that is possible."""
 
 import mmap
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -68,3 +70,20 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name too long for a file can still be that of an object
         return False
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a local file whole or not at all: what was there stays until the new one is complete.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing is left beside it.
+    """
+    half = path.with_name(f".skyfan-{os.getpid()}.part")
+    try:
+        half.write_bytes(data)
+        half.replace(path)
+    finally:
+        with suppress(OSError):
+            half.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -112,12 +111,12 @@ def test_a_write_that_fails_leaves_the_old_file(
     out = tmp_path / "picture.svg"
     out.write_text("old")
 
-    def full(self: Path, data: str, **_: Any) -> int:
-        with self.open("w") as file:
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
             file.write(data[:10])
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert "No space left on device" in refused(definition, "--out", out, "--overwrite")
     assert out.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "picture.svg"]

@@ -2,9 +2,8 @@
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from skyfan import __version__
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.sweep import AWS, AXES, Sweep, Trial
 from skyfan.bench.tidy import read_tidy, write_tidy
+from skyfan.blob import write_whole
 from skyfan.errors import ClaimedError, InputError
 from skyfan.host import describe_host
 from skyfan.measure import utc_now
@@ -277,16 +277,7 @@ def _decode(path: Path) -> Begun | None:
 def _write(path: Path, data: bytes) -> None:
     with _said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(data)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
+        write_whole(path, data)
 
 
 @contextmanager

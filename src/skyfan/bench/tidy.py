@@ -4,7 +4,6 @@ import csv
 import difflib
 import io
 import math
-import os
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
 
 from skyfan.bench.measurement import Measurement
+from skyfan.blob import write_whole
 from skyfan.errors import InputError, PartitionError
 from skyfan.predictions import COMPRESSION, read_part
 
@@ -65,13 +65,8 @@ def write_tidy(measurements: Iterable[Measurement], path: str | Path) -> Path:
         raise InputError(
             f"{path}: a value does not fit the table ({error}); expected 64-bit numbers and text"
         ) from error
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, data)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be written ({error}); expected a file in a folder that is there") from error
     return path

@@ -1,8 +1,8 @@
 """From a file with a definition to a file with its picture."""
 
-import os
 from pathlib import Path
 
+from skyfan.blob import write_whole
 from skyfan.errors import InputError
 from skyfan.graph.definition import own_machine, read_machine
 from skyfan.graph.mermaid import draw_mermaid
@@ -46,7 +46,6 @@ def put(drawn: str, out: Path, source: Path | None = None, *, overwrite: bool = 
         file that is no picture of ours.
     """
     text = drawn if drawn.startswith("<svg ") else _TEXT_MARK + drawn
-    beside = None
     try:
         if source is not None and out.exists() and out.samefile(source):
             raise InputError(f"{out} is the definition itself: it would be lost; expected another file for --out")
@@ -57,16 +56,11 @@ def put(drawn: str, out: Path, source: Path | None = None, *, overwrite: bool = 
             raise InputError(
                 f"{out} holds something that skyfan did not draw; expected another file for --out, or --overwrite"
             )
-        beside = target.with_name(f".skyfan-{os.getpid()}.part")
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(target)
+        write_whole(target, text.encode())
     except OSError as error:
         raise InputError(
             f"{out} cannot be written ({error}); expected a name in a folder that exists and has room"
         ) from error
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
 
 
 def _is_ours(file: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, structs
 
-from skyfan.blob import is_file
+from skyfan.blob import is_file, write_whole
 from skyfan.errors import InputError
 from skyfan.estimating.bill import Speed
 from skyfan.host import describe_host, usable_cores
@@ -253,12 +253,9 @@ def save_profile(profile: Profile, path: Path) -> None:
         As `check_target`, or if it cannot be written.
     """
     check_target(path)
-    partial = path.with_name(f".profile.{os.getpid()}")
     try:
-        partial.write_bytes(profile.encode())
-        partial.replace(path)
+        write_whole(path, profile.encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"profile {path}: cannot be written ({error.strerror}); name a file elsewhere") from error
 
 

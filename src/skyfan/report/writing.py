@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from skyfan.blob import write_whole
 from skyfan.errors import InputError, SkyfanError
 from skyfan.report.document import Document
 from skyfan.runs import Run
@@ -197,7 +198,7 @@ def _write(document: Document, out: Path, form: Format) -> None:
         if form == "html":
             from skyfan.report.html import to_html
 
-            _put(out, to_html(document).encode(errors="replace"))
+            write_whole(out, to_html(document).encode(errors="replace"))
             return
         from skyfan.report.markdown import to_markdown
 
@@ -205,17 +206,7 @@ def _write(document: Document, out: Path, form: Format) -> None:
         page, files = to_markdown(document, quote(os.fsencode(folder.name)))
         folder.mkdir(exist_ok=True)
         for name, data in files.items():
-            _put(folder / name, data)
-        _put(out, page.encode(errors="replace"))
+            write_whole(folder / name, data)
+        write_whole(out, page.encode(errors="replace"))
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error}); name another file with --out") from error
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_bytes(data)
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
