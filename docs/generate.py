@@ -26,6 +26,7 @@ from skyfan.cli import cli
 from skyfan.partitions import Index, PartitionRef
 from skyfan.payload import EFFORT, Payload
 from skyfan.photoz import science, sums
+from skyfan.scripting.limits import Limits
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -59,7 +60,12 @@ MEANINGS = {
     ("Task", "result_path"): "Folder of the run.",
     ("Task", "data_bucket"): "Bucket of the partitions.",
     ("Task", "partitions"): "What the task reads, in order.",
-    ("Task", "model"): "The model, and the hash that every worker must find.",
+    ("Task", "model"): "The model, and the hash that every worker must find; null with a script.",
+    ("Task", "script"): "The script, and the hash of its code that every worker must find; null with a model.",
+    ("Task", "setting"): "What is around the script; null with a model.",
+    ("ScriptRef", "object_type"): "What `folder` is.",
+    ("ScriptSetting", "data_prefix"): "Folder of the partitions, as the payload has it.",
+    ("ScriptSetting", "limits"): "What the script may take.",
     ("Task", "batch_size"): "Rows that the model is given at once.",
     ("Report", "schema"): "Version of this form.",
     ("Report", "rank"): "Number of the task.",
@@ -67,20 +73,25 @@ MEANINGS = {
     ("Report", "attempt"): "Which attempt this report is of, from 1.",
     ("Report", "rows_in"): "Rows read from the partitions.",
     ("Report", "rows_out"): "Rows of the part.",
-    ("Report", "part"): "The part that was written; null if the attempt failed.",
-    ("Report", "model"): "The model and its hash.",
+    ("Report", "part"): "The part that was written; null if the attempt failed, and with a script.",
+    ("Report", "model"): "The model and its hash; null with a script.",
+    ("Report", "script"): "The script and the hash of its code; null with a model.",
     ("Report", "batch_size"): "Rows that the model was given at once.",
     ("Report", "batches"): "Number of batches.",
     ("Report", "device"): "`cpu`.",
     ("Report", "seconds"): "Where the time went, by phase.",
     ("Report", "ended_at"): "UTC, ISO 8601.",
-    ("Report", "versions"): "Of skyfan, numpy and onnxruntime.",
+    ("Report", "versions"): "Of skyfan, numpy and onnxruntime; with a script, of skyfan and Python.",
     ("Report", "error"): "Why the attempt failed; null if it did not.",
     ("Seconds", "total"): "From the start of the task to its report.",
     ("PartRef", "key"): "Key of the part.",
     ("PartRef", "bytes"): "Its size.",
     ("PartRef", "rows"): "Its rows.",
     ("PartRef", "sha256"): "Its hash; `skyfan verify` hashes the part again and compares.",
+    ("ResultRef", "key"): "Key of the result.",
+    ("ResultRef", "bytes"): "Its size.",
+    ("ResultRef", "sha256"): "Its hash; `skyfan verify` hashes the result again and compares.",
+    ("ScriptEnd", "wall_s"): "From its start to its end.",
     ("TaskError", "message"): "What, got, expected, what to do.",
     ("TaskError", "may_pass"): "Whether trying again can help.",
     ("TaskError", "ends_run"): "Whether every other task would meet the same.",
@@ -96,16 +107,20 @@ MEANINGS = {
     ("Summary", "tasks_failed"): "Whose last attempt failed.",
     ("Summary", "tasks_missing"): "With neither.",
     ("Summary", "partitions"): "Partitions of the manifest.",
-    ("Summary", "rows_in"): "Rows read by the tasks that are done.",
-    ("Summary", "rows_out"): "Rows in their parts.",
+    ("Summary", "rows_in"): "Rows read by the tasks that are done; with a script 0, as nobody counts its rows.",
+    ("Summary", "rows_out"): "Rows in their parts; with a script 0.",
     ("Summary", "rows_flagged"): "Rows with any flag.",
     ("Summary", "flags"): "Rows by name of flag.",
-    ("Summary", "bytes_out"): "Bytes of the parts.",
+    ("Summary", "bytes_out"): "Bytes of the parts; with a script 0.",
     ("Summary", "failures"): "The failed tasks and why, the first 100.",
     ("Summary", "surplus"): "Objects below `predictions/` and `reports/` that no task explains, the first 100.",
     ("Summary", "task_seconds"): "Seconds a task.",
-    ("Summary", "worker_peak_memory_mb"): "Largest resident set of a worker, MiB, over the tasks.",
-    ("Summary", "model"): "The model and its hash.",
+    (
+        "Summary",
+        "worker_peak_memory_mb",
+    ): "Largest resident set of a worker, MiB, over the tasks; with a script, of all its processes together.",
+    ("Summary", "model"): "The model and its hash; null with a script.",
+    ("Summary", "script"): "The script and the hash of its code; null with a model.",
     ("Summary", "ended_at"): "UTC, ISO 8601.",
     ("Sums", "dz_square_sum"): "Of dz^2.",
     ("Sums", "residual_square_sum"): "Of (z_phot - z_spec)^2.",
@@ -148,7 +163,7 @@ MEANINGS = {
     ("Standing", "run"): "`<bucket>/<result_path>`.",
     ("Standing", "tasks"): "Tasks of the manifest.",
     ("Standing", "tasks_ok"): "With a valid report and its part.",
-    ("Standing", "rows_done"): "Rows in the parts of those tasks.",
+    ("Standing", "rows_done"): "Rows in the parts of those tasks; with a script 0.",
     ("Standing", "problems"): "Failures, and why the last summary was not complete.",
     ("Verification", "run"): "`<bucket>/<result_path>`.",
     ("Verification", "complete"): "No problem was found.",
@@ -201,8 +216,10 @@ def payload_page() -> str:
                 "`..`, backslashes or control characters, and relative."
             ),
             (
-                "- `script`, `S3_object_name` and `object_type` are accepted so that payloads of the original "
-                "system can be used as they are. Script tasks are not in this version: give a `model`."
+                "- `script`, `S3_object_name` and `object_type` are those of the original system: each task runs a "
+                "Python program of yours in place of a model, see [your own script](../scripts.md). That is done only "
+                "where `--allow-scripts` (`allow_scripts=True` in Python) says that you trust it; on AWS the stack "
+                "says so. A `model` beside a `script` is what is run."
             ),
             "",
             "## Example",
@@ -213,9 +230,13 @@ def payload_page() -> str:
             EXAMPLE.read_text().strip(),
             "```",
             "",
-            "It names a script, so it is run with a model given beside it, in a store with the bucket `cosmicai-data`:",
+            (
+                "It names a script, whose code its bucket must hold. In a store with the bucket `cosmicai-data` it is "
+                "run as it is, or with a model given in place of the script:"
+            ),
             "",
             "```shell",
+            f"skyfan run {EXAMPLE.relative_to(ROOT)} --allow-scripts",
             f"skyfan run {EXAMPLE.relative_to(ROOT)} --model photoz-sim-2",
             "```",
             "",
@@ -362,12 +383,26 @@ def stored_page() -> str:
         (
             "reports/00042.json",
             "What task 42 did, written after its part. A failed attempt's lies in failures/ instead.",
-            (task.Report, task.PartRef, sums.Sums, sums.Group),
+            (task.Report, task.PartRef, task.ScriptEnd, task.ResultRef, sums.Sums, sums.Group),
         ),
         (
             "manifest.json",
             "The plan: one JSON array, one item a task.",
-            (task.Task, PartitionRef, task.ModelRef),
+            (task.Task, PartitionRef, task.ModelRef, task.ScriptRef, task.ScriptSetting, Limits),
+        ),
+        (
+            "logs/00042.log",
+            "What the script of task 42 printed in its last attempt, stdout and stderr as they came.",
+            (),
+        ),
+        (
+            "`<rank>.json`",
+            (
+                "As `42.json`, the rank not padded: the result of the script of task 42, where it left one. An object "
+                "of JSON, or a list of objects; what is in it is the script's own. It takes the place of the task's "
+                "record in [combined_data.json](../combined-data.md)."
+            ),
+            (),
         ),
         ("index.json", "Beside partitions, what `skyfan partition` promises of them.", (Index,)),
         ("lease/00001.json", "Who drives the run now, or did last; each driver has the next number.", (lease.Record,)),
@@ -506,6 +541,9 @@ TREE: dict[str, list[str]] = {
         "predictor.py",
         "screening.py",
         "staging.py",
+        "scripts.py",
+        "script_code.py",
+        "scripting/",
         "measure.py",
         "host.py",
         "models/",

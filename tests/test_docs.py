@@ -159,7 +159,7 @@ BAD = {
         {"data_prefix": "../other"},
         "'../other' has an empty, '.' or '..' segment; expected names joined by single slashes, as in 'surveys/25MB'",
     ),
-    "script": ({"model": None, "script": "x.py"}, "this version runs ONNX models only: name one with --model"),
+    "script": ({"model": None, "script": "x.py"}, "but no 'S3_object_name' says where its code lies"),
     "no partition": (
         {"data_prefix": "30MB"},
         "no partition below sky/30MB/: found 0 other objects; expected files ending in .safetensors or .pt",

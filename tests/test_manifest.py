@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from skyfan.manifest import decode_manifest, encode_manifest, plan, refresh, sel
 from skyfan.partitions import Index, PartitionRef, decode_index
 from skyfan.payload import Payload
 from skyfan.storage import Entry
-from skyfan.task import ModelRef, Task
+from skyfan.task import ModelRef, ScriptRef, Task
 
 MODEL = ModelRef("models/tiny.onnx", "0" * 64)
 
@@ -176,6 +177,21 @@ def test_a_task_that_is_not_done_takes_its_partitions_as_they_are_now() -> None:
     asked = payload(world_size=2)
     before = plan(asked, select(asked, listing("1.pt", "2.pt", "3.pt"), None)[0], MODEL)
     now = [PartitionRef(f"25MB/{number}.pt", 900 + number, number) for number in (1, 2, 4)]
-    first, second = refresh(before, now, {0})
+    first, second = refresh(before, asked, now, {0})
     assert first == before[0]
     assert second.partitions == (PartitionRef("25MB/2.pt", 902, 2), PartitionRef("25MB/3.pt", 102))
+
+
+def test_what_a_script_may_take_can_be_changed_until_its_task_is_done() -> None:
+    code = {"script": "run.py", "s3_object_name": "code", "script_memory_mb": 100.0}
+    asked = msgspec.structs.replace(payload(world_size=2), **code)
+    partitions = select(asked, listing("1.pt", "2.pt"), None)[0]
+    before = plan(asked, partitions, ScriptRef("code", "code/run.py", "run.py", "folder", "h"))
+    assert [task.rows for task in before] == [None, None]
+    more = msgspec.structs.replace(asked, script_memory_mb=200.0, task_timeout_s=5.0)
+    first, second = refresh(before, more, partitions, {0})
+    assert first == before[0]
+    assert second.setting is not None
+    assert (second.setting.limits.memory_mb, second.setting.limits.timeout_s) == (200, 5)
+    assert second.setting.world_size == 2
+    assert decode_manifest(encode_manifest([first, second]), "m") == [first, second]

@@ -211,8 +211,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 def test_how_hard_to_try_is_no_difference() -> None:
     effort = {"max_concurrency": 1, "max_attempts": 9, "task_timeout_s": 5.0}
     tolerance = {"tolerated_failure_count": 2, "tolerated_failure_percentage": 10.0}
-    assert effort.keys() | tolerance.keys() == EFFORT
-    assert differing_keys(parsed(), parsed(**effort, **tolerance)) == []
+    limits = {"script_memory_mb": 100.0, "script_processes": 9, "script_disk_mb": 100.0}
+    assert effort.keys() | tolerance.keys() | limits.keys() == EFFORT
+    assert differing_keys(parsed(), parsed(**effort, **tolerance, **limits)) == []
 
 
 OTHERS = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from skyfan import pipeline, stages
 from skyfan.blob import is_file
-from skyfan.engines.choosing import AWS, choose_engine
+from skyfan.engines.choosing import AWS, Wanted, choose_engine
 from skyfan.errors import InputError
 from skyfan.keys import RunKeys, check_bucket, check_key
 from skyfan.payload import Payload, load_payload, parse_payload
@@ -31,8 +31,12 @@ def run(
     store: str | Path | None = None,
     engine: str = "local",
     workers: int | None = None,
+    scheduler: str | None = None,
+    cluster_options: str | Path | None = None,
     watch: Watcher = unwatched,
     overwrite: bool = False,
+    allow_scripts: bool = False,
+    compat_payload_json: bool = False,
     stack: str | None = None,
     region: str | None = None,
     profile: str | None = None,
@@ -49,13 +53,23 @@ def run(
     store : str or Path, optional
         Root of the buckets; default `SKYFAN_STORE`, then `./skyfan-data`.
     engine : str
-        Where the tasks run: `local`, or `aws`, on a stack that 'skyfan aws deploy' made; the store is then S3.
+        Where the tasks run: `local`; `dask`; or `aws`, on a stack that 'skyfan aws deploy' made: the store is then S3.
     workers : int, optional
         Worker processes, each of one inference thread; default one a core.
+    scheduler : str, optional
+        Of Dask: the address of a scheduler that there is, the path of its scheduler file, or `slurm`, which submits the
+        workers as jobs; default a cluster on this machine.
+    cluster_options : str or Path, optional
+        YAML file that says what the jobs are with `slurm`.
     watch : callable, optional
         Is told of every event, see `skyfan.watching`.
     overwrite : bool
         Delete first what another run stored at the result path.
+    allow_scripts : bool
+        Let a payload's `script` run: a program that can do whatever its caller can. On AWS the stack decides.
+    compat_payload_json : bool
+        Write payload.json at the root of the bucket too, with `data_map`, for scripts that read the original system's.
+        Two runs at once write over each other's.
     stack, region, profile : str, optional
         On AWS: the stack, by default `SKYFAN_STACK`, then `skyfan`; its region and the credentials, by default what
         boto3 finds.
@@ -80,14 +94,25 @@ def run(
     if engine == AWS:
         from skyfan.aws import driver
 
+        _check_not_on_aws(scheduler=scheduler, cluster_options=cluster_options, compat_payload_json=compat_payload_json)
         cloud, name = _place_on_aws(store, workers, stack, region, profile)
         options: dict[str, Any] = {"overwrite": overwrite, "max_cost": max_cost, "detach": detach}
         driver.drive(checked, cloud, name, watch, warnings=warnings, **options)
         return Run(cloud.store(), checked.bucket, checked.result_path)
     _check_for_others(engine, stack=stack, region=region, profile=profile, max_cost=max_cost, detach=detach or None)
     opened = open_store(store)
-    starter = choose_engine(engine, checked, workers, opened)
-    pipeline.drive(checked, opened, starter, watch, warnings=warnings, overwrite=overwrite)
+    options_path = Path(cluster_options) if cluster_options is not None else None
+    starter = choose_engine(Wanted(engine, workers, scheduler, options_path), checked, opened)
+    pipeline.drive(
+        checked,
+        opened,
+        starter,
+        watch,
+        warnings=warnings,
+        overwrite=overwrite,
+        allow_scripts=allow_scripts,
+        share_payload=compat_payload_json,
+    )
     return Run(opened, checked.bucket, checked.result_path)
 
 
@@ -225,6 +250,12 @@ def _check_for_others(engine: str, **given: object) -> None:
             raise InputError(
                 f"{name}: got {value!r} with the engine {engine!r}; expected it with the engine 'aws' only"
             )
+
+
+def _check_not_on_aws(**given: object) -> None:
+    for name, value in given.items():
+        if value:
+            raise InputError(f"{name}: got {value!r} with the engine 'aws'; expected it with other engines only")
 
 
 def _run_name(name: PayloadLike) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """A result path belongs to the payload that claimed it first."""
 
-from skyfan.errors import ClaimedError
+from skyfan.errors import ClaimedError, PayloadError
 from skyfan.keys import RunKeys
 from skyfan.payload import Payload, decode_object, differing_keys, parse_payload
 from skyfan.storage import Bucket
@@ -51,6 +51,7 @@ def check_claim(bucket: Bucket, keys: RunKeys, payload: Payload) -> None:
 
 def release_claim(bucket: Bucket, keys: RunKeys) -> None:
     """Delete what a run stored, by its names only; the claim goes last: an interruption leaves a run to resume."""
+    _release_results(bucket, keys)
     release_tasks(bucket, keys)
     bucket.delete([keys.summary, keys.combined, keys.bill, keys.pending, keys.manifest])
     bucket.delete([keys.payload])
@@ -58,8 +59,18 @@ def release_claim(bucket: Bucket, keys: RunKeys) -> None:
 
 def release_tasks(bucket: Bucket, keys: RunKeys) -> None:
     """Delete the parts and reports that a run stored, by their names only."""
-    folders = (keys.predictions, keys.reports, keys.failures)
+    folders = (keys.predictions, keys.reports, keys.failures, keys.logs)
     bucket.delete([entry.key for folder in folders for entry in bucket.list(folder) if keys.owns(entry.key)])
+
+
+def _release_results(bucket: Bucket, keys: RunKeys) -> None:
+    """Delete the results that a run's scripts left; without such a run, files of that name are somebody else's."""
+    try:
+        holder = read_claim(bucket, keys)
+    except PayloadError:
+        return
+    if holder is not None and holder.is_script:
+        bucket.delete([entry.key for entry in bucket.list(keys.result_path) if keys.is_result(entry.key)])
 
 
 def _value(payload: Payload, name: str) -> object:

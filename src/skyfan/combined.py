@@ -1,10 +1,12 @@
 """combined_data.json: the reports of a run in the original system's form, for scripts written for it."""
 
+import hashlib
 from typing import Any
 
 import msgspec
 
-from skyfan.task import Report
+from skyfan.storage import Bucket
+from skyfan.task import Report, ResultRef
 
 
 class Combined:
@@ -18,34 +20,64 @@ class Combined:
     def __init__(self, result_path: str) -> None:
         self._result_path = result_path
         self._records: list[bytes] = []
+        self._results: dict[int, ResultRef] = {}
 
     def add(self, report: Report) -> None:
         """Add the record of one more task."""
+        if report.ending is not None and report.ending.result is not None:
+            self._results[len(self._records)] = report.ending.result
         self._records.append(msgspec.json.encode(_record(report, self._result_path)))
+
+    def take_results(self, bucket: Bucket) -> list[str]:
+        """Put the results that scripts left in the place of our records, as they are.
+
+        Returns
+        -------
+        list of str
+            Warnings of results that are no longer what the script left.
+        """
+        warnings = []
+        contents = bucket.get_many(result.key for result in self._results.values())
+        for (place, result), data in zip(self._results.items(), contents, strict=True):
+            if data is None or hashlib.sha256(data).hexdigest() != result.sha256:
+                said = f"{result.key}: was changed since its script left it"
+                warnings.append(f"{said}; combined_data.json has our own record of that task")
+            else:
+                self._records[place] = _inner(data)
+        return warnings
 
     def encode(self) -> bytes:
         """Return all records as one JSON array, a line each."""
-        return b"[\n" + b",\n".join(self._records) + b"\n]\n"
+        return b"[\n" + b",\n".join(filter(None, self._records)) + b"\n]\n"
+
+
+def _inner(data: bytes) -> bytes:
+    """Return a result as the inside of an array: an object, or the objects of a list."""
+    text = b" ".join(data.decode("utf-8-sig").encode().split(b"\n")).strip()
+    return text[1:-1].strip() if text.startswith(b"[") else text
 
 
 def _record(report: Report, result_path: str) -> dict[str, Any]:
     total = report.seconds.total
+    scripted = report.script is not None  # which rows and requests those were, only the script knows
     keys = [ref.key for ref in report.partitions]
     read = sum(ref.bytes for ref in report.partitions)
     return {
         "rank": report.rank,
-        "rows": report.rows_out,
+        "rows": None if scripted else report.rows_out,
         "bytes": read,
         "total_cpu_time (seconds)": round(total, 6),
         "total_cpu_memory (MB)": report.peak_memory_mb,
         "total_process_memory (MB)": report.peak_memory_mb,
-        "execution_time (seconds/batch)": round(report.seconds.predict / max(report.batches, 1), 6),
-        "num_batches": report.batches,
+        "execution_time (seconds/batch)": None
+        if scripted
+        else round(report.seconds.predict / max(report.batches, 1), 6),
+        "num_batches": None if scripted else report.batches,
         "batch_size": report.batch_size,
-        "device": report.device,
+        "device": None if scripted else report.device,
         "throughput_bps": round(8 * read / total, 1) if total else None,
-        "sample_persec": round(report.rows_out / total, 3) if total else None,
-        **_fetching(report.seconds.open, len(keys)),
+        "sample_persec": round(report.rows_out / total, 3) if total and not scripted else None,
+        **({} if scripted else _fetching(report.seconds.open, len(keys))),
         "result_path": result_path,
         "data_path": keys[0] if len(keys) == 1 else keys,
     }

@@ -7,6 +7,8 @@ SkyfanError
 │   ├── SurveyError             a survey that cannot be split, or an index that does not fit its partitions
 │   ├── PartitionError          a partition that cannot be read, or not by this model
 │   ├── ModelError              a model that cannot be loaded or has no use for these partitions
+│   ├── CodeError               code of a script task that is not there, or cannot be laid out
+│   ├── ScriptsRefusedError     a user's script that nobody has allowed to run
 │   ├── UnknownRunError         there is no such run
 │   └── ClaimedError            the result path belongs to another payload, or another driver is at work
 ├── StoreError                  the store did not do what it was asked; may pass, so it is tried again; exit code 1
@@ -14,6 +16,7 @@ SkyfanError
 │   ├── StoreRefusedError       no permission
 │   └── StoreFullError          no space left
 ├── WorkerError                 a task's worker ended or ran out of time or memory; may pass; exit code 1
+├── ScriptError                 a user's script failed; nobody can tell why, so it is tried again; exit code 1
 ├── AttemptsSpentError          a task on AWS failed in a way that may pass, for the last time
 ├── AwsError                    AWS did not do what it was asked; exit code 1
 │   ├── AwsRefusedError         no credentials, no permission or no quota; exit code 2
@@ -21,6 +24,7 @@ SkyfanError
 └── RunError                    exit code 1, unless its cause says otherwise
     ├── RunFailedError          more tasks failed than the payload tolerates
     ├── BudgetError             it costs more than allowed, or would; exit code 2 if it was not started
+    ├── ClusterError            an engine's cluster cannot be reached or went away; running it again goes on
     ├── RunStoppedError         the run was interrupted; running it again goes on; exit code 130
     └── LeaseLostError          another driver took the run over
 """
@@ -63,6 +67,18 @@ class PartitionError(InputError):
 
 class ModelError(InputError):
     """A model that cannot be loaded, or whose inputs the partitions do not have."""
+
+    ends_run = True
+
+
+class CodeError(InputError):
+    """The code of a script task is not there, is another than planned, or cannot be laid out in a folder."""
+
+    ends_run = True
+
+
+class ScriptsRefusedError(InputError):
+    """A payload asks for a user's script, and nobody has allowed scripts to run here."""
 
     ends_run = True
 
@@ -111,6 +127,12 @@ class WorkerError(SkyfanError):
     may_pass = True
 
 
+class ScriptError(SkyfanError):
+    """A user's script failed, or was ended for passing a limit. Whether that can pass nobody but its author knows."""
+
+    may_pass = True
+
+
 class AttemptsSpentError(SkyfanError):
     """A task failed in a way that may pass, for the last time that its payload asks for."""
 
@@ -149,6 +171,10 @@ class BudgetError(RunError):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]
+
+
+class ClusterError(RunError):
+    """The cluster that an engine works on cannot be reached, or went away; running the same again goes on."""
 
 
 class RunStoppedError(RunError):

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import socket
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,11 @@ LAMBDA = "AWS Lambda"
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_name() -> str:
+    """Return the name of this process among all that work on a run: `host:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @cache

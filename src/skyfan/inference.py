@@ -2,8 +2,7 @@
 
 import hashlib
 import itertools
-import os
-import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,8 @@ from arro3.core import Table
 from numpy.typing import NDArray
 
 from skyfan import __version__
-from skyfan.errors import PartitionError
-from skyfan.host import describe_host
+from skyfan.errors import ModelError, PartitionError
+from skyfan.host import describe_host, worker_name
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter, peak_memory_mb, utc_now
 from skyfan.partitions import Partition, PartitionRef, open_partition
@@ -23,7 +22,7 @@ from skyfan.predictions import build_part, column_types, count_flags, encode_par
 from skyfan.predictor import Predicted, Predictor
 from skyfan.staging import load_model
 from skyfan.storage import Bucket
-from skyfan.task import PartRef, Report, Task
+from skyfan.task import ModelRef, PartRef, Report, Task
 
 VERSIONS = {"skyfan": __version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
 
@@ -56,13 +55,14 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
     ------
     PartitionError, ModelError, StoreError
     """
+    model = _model_of(task)
     with meter.phase("model"):
-        predictor = load_model(task.model, bucket, task.threads)
+        predictor = load_model(model, bucket, task.threads)
     rows = _predict_rows(task, predictor, data_bucket, meter)
     science = _science(predictor, rows)
     with meter.phase("write"):
         table = build_part([(ref.key, ref.rows or 0) for ref in rows.read], rows.columns, rows.outputs, rows.flags)
-        part = _store_part(table, task, predictor, bucket)
+        part = _store_part(table, task, _origin(model, predictor), bucket)
     return Report(
         rank=task.rank,
         status="ok",
@@ -75,7 +75,7 @@ def predict_task(task: Task, data_bucket: Bucket, bucket: Bucket, attempt: int, 
         part=part,
         columns=column_types(table),
         science=science,
-        model=task.model,
+        model=model,
         batch_size=task.batch_size,
         batches=rows.batches,
         threads=task.threads,
@@ -114,26 +114,27 @@ def _predict_rows(task: Task, predictor: Predictor, data_bucket: Bucket, meter: 
     )
 
 
-def _store_part(table: Table, task: Task, predictor: Predictor, bucket: Bucket) -> PartRef:
-    data = encode_part(table, _origin(task, predictor))
+def _model_of(task: Task) -> ModelRef:
+    if task.model is None:
+        raise ModelError(f"task {task.rank}: has no model; expected one: a script is run by skyfan.scripts")
+    return task.model
+
+
+def _store_part(table: Table, task: Task, origin: Mapping[str, str], bucket: Bucket) -> PartRef:
+    data = encode_part(table, origin)
     key = RunKeys(task.result_path).part(task.rank)
     bucket.put(key, data)
     return PartRef(key, len(data), table.num_rows, hashlib.sha256(data).hexdigest())
 
 
-def _origin(task: Task, predictor: Predictor) -> dict[str, str]:
+def _origin(model: ModelRef, predictor: Predictor) -> dict[str, str]:
     """Return what a part's footer says: which model made it, and what that says of its outputs."""
     return {
-        "model": task.model.name,
-        "model_sha256": task.model.sha256,
+        "model": model.name,
+        "model_sha256": model.sha256,
         "outputs": predictor.metadata.get("outputs", "{}"),
         "version": __version__,
     }
-
-
-def worker_name() -> str:
-    """Name of this process among all that work on a run: `host:pid`."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _open_as_planned(ref: PartitionRef, data_bucket: Bucket) -> Partition:

@@ -8,11 +8,14 @@ from skyfan.errors import KeyNameError
 MAX_KEY_BYTES = 1024  # S3's own limit, so that what works in a folder works there too
 MAX_SEGMENT_BYTES = 255  # that of a folder's file system, so that what works on S3 works there too
 INDEX_NAME = "index.json"
+SHARED_PAYLOAD = "payload.json"
+"""Where the original system wrote the payload of whichever run was the last: at the root of the bucket."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNWRITABLE = re.compile(r"(?:[:|]|#\d+)\Z", re.ASCII)
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
-_RANKED = re.compile(r"(?:part-)?(\d{5,})\.(?:parquet|json)", re.ASCII)
+_RANKED = re.compile(r"(?:part-)?(\d{5,})\.(?:parquet|json|log)", re.ASCII)
+_RESULT = re.compile(r"(0|[1-9]\d*)\.json", re.ASCII)
 
 
 def check_key(text: str, what: str) -> str:
@@ -154,7 +157,24 @@ class RunKeys:
     @property
     def folders(self) -> tuple[str, ...]:
         """Every folder that a run writes to."""
-        return (self.result_path, self.leases, self.predictions, self.reports, self.failures)
+        return (self.result_path, self.leases, self.predictions, self.reports, self.failures, self.logs)
+
+    @property
+    def logs(self) -> str:
+        """Folder of what the scripts of script tasks print."""
+        return f"{self.result_path}/logs"
+
+    def log(self, rank: int) -> str:
+        return f"{self.logs}/{rank:05d}.log"
+
+    def result(self, rank: int) -> str:
+        """Where a script may put its result, as in the original system: the rank is not padded."""
+        return f"{self.result_path}/{rank}.json"
+
+    def is_result(self, key: str) -> bool:
+        """Whether a key is that of a script's result."""
+        folder, _, name = key.rpartition("/")
+        return folder == self.result_path and _RESULT.fullmatch(name) is not None
 
     def failure(self, rank: int) -> str:
         return f"{self.failures}/{rank:05d}.json"
@@ -164,7 +184,8 @@ class RunKeys:
         if key in {self.payload, self.manifest, self.pending, self.combined, self.summary, self.bill}:
             return True
         rank = rank_of(key)
-        return rank is not None and key in {self.part(rank), self.report(rank), self.failure(rank), self.lease(rank)}
+        named = (self.part, self.report, self.failure, self.log, self.lease)
+        return rank is not None and any(key == name(rank) for name in named)
 
     def part(self, rank: int) -> str:
         return f"{self.predictions}/part-{rank:05d}.parquet"

@@ -9,8 +9,9 @@ from skyfan.errors import StoreError, SurveyError
 from skyfan.keys import INDEX_NAME, natural
 from skyfan.partitions import SUFFIXES, Index, PartitionRef
 from skyfan.payload import Payload
+from skyfan.scripting.limits import Limits
 from skyfan.storage import Entry
-from skyfan.task import ModelRef, Task
+from skyfan.task import ModelRef, ScriptRef, ScriptSetting, Task
 
 
 def select(payload: Payload, listing: Sequence[Entry], index: Index | None) -> tuple[list[PartitionRef], list[str]]:
@@ -87,13 +88,14 @@ def _with_index(found: list[PartitionRef], index: Index, prefix: str, where: str
     return result
 
 
-def plan(payload: Payload, partitions: Sequence[PartitionRef], model: ModelRef) -> list[Task]:
-    """Share partitions out among tasks.
+def plan(payload: Payload, partitions: Sequence[PartitionRef], program: ModelRef | ScriptRef) -> list[Task]:
+    """Share partitions out among tasks, each with the model, or the script.
 
     Every partition is in exactly one task, tasks hold neighbours, and their numbers of partitions differ by at most 1.
     A `world_size` above the number of partitions starts no empty tasks.
     """
     count = min(payload.world_size or len(partitions), len(partitions))
+    script = program if isinstance(program, ScriptRef) else None
     bounds = [rank * len(partitions) // count for rank in range(count + 1)]
     return [
         Task(
@@ -102,23 +104,39 @@ def plan(payload: Payload, partitions: Sequence[PartitionRef], model: ModelRef) 
             result_path=payload.result_path,
             data_bucket=payload.data_bucket,
             partitions=tuple(partitions[bounds[rank] : bounds[rank + 1]]),
-            model=model,
+            model=program if isinstance(program, ModelRef) else None,
             batch_size=payload.batch_size,
             threads=payload.threads,
+            script=script,
+            setting=_setting(payload, count) if script else None,
         )
         for rank in range(count)
     ]
 
 
-def refresh(tasks: Sequence[Task], now: Sequence[PartitionRef], done: Collection[int]) -> list[Task]:
-    """Return a plan in which tasks that are not done take their partitions as they are now, mended perhaps."""
+def _setting(payload: Payload, tasks: int) -> ScriptSetting:
+    limits = Limits(
+        timeout_s=payload.task_timeout_s,
+        memory_mb=payload.script_memory_mb,
+        processes=payload.script_processes,
+        disk_mb=payload.script_disk_mb,
+    )
+    return ScriptSetting(world_size=tasks, data_prefix=payload.data_prefix, limits=limits)
+
+
+def refresh(tasks: Sequence[Task], payload: Payload, now: Sequence[PartitionRef], done: Collection[int]) -> list[Task]:
+    """Return a plan in which tasks that are not done take their partitions as they are now, mended perhaps.
+
+    What the payload lets a script use may have changed too.
+    """
     current = {partition.key: partition for partition in now}
-    return [
-        task
-        if task.rank in done
-        else structs.replace(task, partitions=tuple(current.get(ref.key, ref) for ref in task.partitions))
-        for task in tasks
-    ]
+
+    def fresh(task: Task) -> Task:
+        partitions = tuple(current.get(ref.key, ref) for ref in task.partitions)
+        setting = _setting(payload, len(tasks)) if task.script else None
+        return structs.replace(task, partitions=partitions, setting=setting)
+
+    return [task if task.rank in done else fresh(task) for task in tasks]
 
 
 def encode_manifest(tasks: Sequence[Task]) -> bytes:

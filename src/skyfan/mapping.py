@@ -136,9 +136,9 @@ class _Map:
         self._result = Mapped()
 
     def run(self, check: Callable[[], None]) -> Mapped:
-        slots = min(self._engine.slots, self._policy.max_concurrency or self._engine.slots)
         while True:
             check()
+            slots = min(self._engine.slots, self._policy.max_concurrency or self._engine.slots)
             while self._under_way < slots and (number := self._next()) is not None:
                 self._attempts[number] = self._attempts.get(number, 0) + 1
                 self._engine.submit(number, self._attempts[number], self._items[number])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from skyfan.task import Seconds
+from skyfan.task import ScriptEnd, Seconds
 
 _IMPORTED_AT = time.monotonic()
 _MB = 1024 * 1024
@@ -26,6 +26,8 @@ class Meter:
         self.first_prediction_s: float | None = None
         """From the start of the process to its first batch predicted, without its waiting for work; None if it had
         predicted before."""
+        self.script: ScriptEnd | None = None
+        """How a user's script ended."""
         self._started = time.perf_counter()
         self._phases: dict[str, float] = {}
 

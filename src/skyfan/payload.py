@@ -15,6 +15,7 @@ from skyfan.keys import check_bucket, check_key, check_prefix
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_ATTEMPTS = 3
 DEFAULT_TIMEOUT_S = 900.0
+DEFAULT_PROCESSES = 256
 
 _Positive = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 _MAX_TIMEOUT_S = 14 * 86_400.0
@@ -82,17 +83,37 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     ] = DEFAULT_TIMEOUT_S
     script: Annotated[
         str | None,
-        Meta(description="Python file of a script task, in the folder `S3_object_name`. Not used if `model` is given."),
+        Meta(
+            description="Python file that every task runs, in `S3_object_name`: `/tmp/<S3_object_name>/...`, or its "
+            "place in that folder. Not used if `model` is given."
+        ),
     ] = None
     s3_object_name: Annotated[
-        str | None, Meta(description="Folder or file of code in `bucket` that a script task is given.")
+        str | None,
+        Meta(description="Folder or file of code in `bucket`; a script finds it at `/tmp/<S3_object_name>`."),
     ] = field(name="S3_object_name", default=None)
     object_type: Annotated[ObjectType, Meta(description="What `S3_object_name` is.")] = "folder"
+    script_memory_mb: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000_000)] | None,
+        Meta(description="MiB that a script and all that it starts may take. Without it: what the machine has."),
+    ] = None
+    script_processes: Annotated[
+        _Positive, Meta(description="Processes that a script may have at once, itself among them.")
+    ] = DEFAULT_PROCESSES
+    script_disk_mb: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000_000)] | None,
+        Meta(description="MiB that a script may write to its `/tmp`. Without it: what the disk has."),
+    ] = None
 
     @property
     def run_id(self) -> str:
         """Return the run's name, `<bucket>/<result_path>`."""
         return f"{self.bucket}/{self.result_path}"
+
+    @property
+    def is_script(self) -> bool:
+        """Whether its tasks run a user's script instead of a model."""
+        return self.model is None and self.script is not None
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the keys that were given, as JSON has them."""
@@ -105,7 +126,16 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 EFFORT = frozenset(
-    {"max_concurrency", "max_attempts", "tolerated_failure_percentage", "tolerated_failure_count", "task_timeout_s"}
+    {
+        "max_concurrency",
+        "max_attempts",
+        "tolerated_failure_percentage",
+        "tolerated_failure_count",
+        "task_timeout_s",
+        "script_memory_mb",
+        "script_processes",
+        "script_disk_mb",
+    }
 )
 """Keys that say how hard to try, not what to compute: a run may be resumed with others."""
 

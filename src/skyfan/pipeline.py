@@ -1,26 +1,28 @@
 """Initialize -> map -> summarize: the only place that says so, for every engine whose map we drive ourselves."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import msgspec
 
 from skyfan import stages
 from skyfan.engines.base import Work
 from skyfan.engines.choosing import OpenEngine
-from skyfan.errors import RunFailedError, RunStoppedError, SkyfanError
-from skyfan.keys import RunKeys
+from skyfan.errors import RunFailedError, RunStoppedError, ScriptsRefusedError, SkyfanError
+from skyfan.keys import SHARED_PAYLOAD, RunKeys
 from skyfan.lease import Lease, hold
 from skyfan.manifest import decode_manifest
 from skyfan.mapping import Event, Failed, Mapped, Policy, Retrying, Succeeded, fan_out
 from skyfan.measure import utc_now
 from skyfan.payload import Payload
 from skyfan.reports import collect, names_of
-from skyfan.stages import Plan
+from skyfan.stages import Place, Plan
 from skyfan.storage import Store
 from skyfan.summary import Drive, Summary
 from skyfan.task import Task, TaskError, decode_report
-from skyfan.watching import Ended, Planned, TaskDone, TaskGivenUp, TaskRetried, Ticked, Watcher, forgiving
+from skyfan.watching import Ended, Planned, TaskDone, TaskGivenUp, TaskRetried, Ticked, Waiting, Watcher, forgiving
 from skyfan.wording import counted
 
 INFER = "skyfan.stages:infer_work"
@@ -34,6 +36,8 @@ def drive(
     *,
     warnings: list[str] | None = None,
     overwrite: bool = False,
+    allow_scripts: bool = False,
+    share_payload: bool = False,
 ) -> Summary:
     """Run a payload to its end, or go on where an earlier drive ended.
 
@@ -48,6 +52,10 @@ def drive(
         What the payload's reader has to say; it goes into the summary.
     overwrite : bool
         Delete first what an earlier run stored at the result path.
+    allow_scripts : bool
+        Whether a user's script may run.
+    share_payload : bool
+        Write payload.json at the bucket's root too, as the original system did: see `skyfan.stages.share_payload`.
 
     Returns
     -------
@@ -62,7 +70,13 @@ def drive(
         If interrupted; running the same again goes on.
     ClaimedError
         If the path belongs to another payload, or another driver is at work.
+    ScriptsRefusedError
+        If the payload runs a script, and scripts are not allowed.
+    ClusterError
+        If an engine's cluster went away.
     """
+    if payload.is_script and payload.script is not None and not allow_scripts:
+        raise ScriptsRefusedError(stages.refusal(payload.script))
     started = time.perf_counter()
     started_at = utc_now()
     watch = forgiving(watch)
@@ -77,14 +91,19 @@ def drive(
         with hold(store.bucket(payload.bucket, create="bucket"), keys) as lease:
             plan = stages.initialize(payload, store, overwrite=overwrite)
             plan.warnings[:0] = warnings or []
-            mapped, map_wall_s, rows, workers = _map(plan, store, open_engine, watch, lease)
+            if share_payload:
+                stages.share_payload(plan, store)
+                plan.warnings.append(f"{payload.bucket}/{SHARED_PAYLOAD}: two runs at once write over each other's")
+            place = Place(store.url, allow_scripts)
+            mapped, ran = _map(plan, store, place, open_engine, watch=watch, lease=lease)
             record = Drive(
                 started_at=started_at,
                 run_wall_s=round(time.perf_counter() - started, 3),
-                map_wall_s=round(map_wall_s, 3),
-                workers=workers,
+                map_wall_s=round(ran.wall_s, 3),
+                engine=ran.engine,
+                workers=ran.workers,
                 tasks=mapped.succeeded,
-                rows=rows,
+                rows=ran.rows,
                 retries=mapped.retries,
             )
             lease.check()
@@ -108,23 +127,34 @@ def _where_stopped(payload: Payload, store: Store) -> str:
     return f"{payload.run_id}: stopped{done}; nothing of these is lost: run the same payload again to go on"
 
 
+@dataclass
+class _Ran:
+    """What the map did."""
+
+    engine: str = ""
+    wall_s: float = 0.0
+    rows: int = 0
+    """Predicted."""
+    workers: int = 0
+    """At most at once."""
+
+
 def _map(
-    plan: Plan, store: Store, open_engine: OpenEngine, watch: Watcher, lease: Lease
-) -> tuple[Mapped, float, int, int]:
-    """Infer every pending task; return how the map ended, its wall clock in s, the rows predicted, the workers."""
+    plan: Plan, store: Store, place: Place, open_engine: OpenEngine, *, watch: Watcher, lease: Lease
+) -> tuple[Mapped, _Ran]:
+    """Infer every pending task; return how the map ended."""
     pending = {task.rank: task for task in plan.pending}
     if not pending:
         watch(Planned.of(plan, 0))
-        return Mapped(), 0.0, 0, 0
-    rows = 0
+        return Mapped(), _Ran()
+    ran = _Ran()
 
     def on_event(event: Event) -> None:
-        nonlocal rows
         match event:
             case Succeeded():
                 report = decode_report(event.result)
                 if report is not None:
-                    rows += report.rows_out
+                    ran.rows += report.rows_out
                     watch(TaskDone(report))
             case Retrying():
                 watch(TaskRetried(event.number, event.attempt, event.delay_s, event.error))
@@ -134,14 +164,31 @@ def _map(
 
     def check() -> None:
         lease.check()
+        ran.workers = max(ran.workers, engine.slots)
+        tell_slots(engine.slots)
         watch(Ticked())
 
-    with open_engine(Work(INFER, store.url), len(pending)) as engine:
+    tell_slots = _telling_of_none(watch)
+    with open_engine(Work(INFER, place.encode()), len(pending)) as engine:
         watch(Planned.of(plan, engine.slots))
         items = {rank: msgspec.json.encode(task) for rank, task in pending.items()}
         started = time.perf_counter()
         mapped = fan_out(engine, items, Policy.of(plan.payload, len(plan.tasks)), on_event, check)
-        return mapped, time.perf_counter() - started, rows, engine.slots
+        ran.engine, ran.wall_s = engine.name, time.perf_counter() - started
+        return mapped, ran
+
+
+def _telling_of_none(watch: Watcher) -> Callable[[int], None]:
+    """Return what tells, once each time, that a cluster has no worker."""
+    some = True
+
+    def tell(slots: int) -> None:
+        nonlocal some
+        if some and not slots:
+            watch(Waiting("no worker is there yet: tasks start as soon as one is"))
+        some = slots > 0
+
+    return tell
 
 
 def _record(task: Task, store: Store, event: Failed) -> None:

@@ -38,6 +38,7 @@ class Tally:
         self.tasks = self.tasks_done = self.failed = self.retried = 0
         self.rows_done = 0
         self._rows: int | None = None
+        self._scripted = False
         self._bytes = self._bytes_done = self._tasks_now = self._rows_now = 0
         self._started = time.monotonic()
 
@@ -47,7 +48,7 @@ class Tally:
             case Planned():
                 self.tasks, self.tasks_done = event.tasks, event.tasks_done
                 self._rows, self.rows_done = event.rows, event.rows_done
-                self._bytes = event.bytes
+                self._bytes, self._scripted = event.bytes, event.script is not None
                 self._started = time.monotonic()
             case TaskDone():
                 self.tasks_done += 1
@@ -61,10 +62,16 @@ class Tally:
                 self.failed += 1
             case Ended():
                 self._rows = event.summary.rows_out if event.summary.complete else self._rows
+                self._scripted = event.summary.script is not None
 
     @property
     def rows(self) -> tuple[int, bool] | None:
-        """Rows of the whole run, and whether that is exact: without an index it is reckoned from the bytes."""
+        """Rows of the whole run, and whether that is exact: without an index it is reckoned from the bytes.
+
+        None if that cannot be, or a script decides.
+        """
+        if self._scripted:
+            return None
         if self._rows is not None:
             return self._rows, True
         if not self._bytes_done:
@@ -74,12 +81,15 @@ class Tally:
     @property
     def rows_per_s(self) -> float:
         """Rows of this drive by its wall clock so far."""
-        elapsed = time.monotonic() - self._started
+        elapsed = self._elapsed_s
         return self._rows_now / elapsed if elapsed > 0 else 0.0
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to go at that rate; None before the first task is done."""
+        """Seconds to go at that rate, of scripts at that of tasks; None before the first task is done."""
+        if self._scripted:
+            left = self.tasks - self.tasks_done - self.failed
+            return left * self._elapsed_s / self._tasks_now if self._tasks_now and left > 0 else None
         total = self.rows
         if total is None or not self._rows_now:
             return None
@@ -87,15 +97,21 @@ class Tally:
 
     def text(self) -> str:
         """Return the line."""
-        total = self.rows
-        of = f" of {'' if total[1] else 'about '}{total[0]:,}" if total else ""
         # what matters most comes first: a narrow terminal cuts the end off
         pieces = [f"ETA {duration(self.eta_s)}"] if self.eta_s is not None and self.tasks_done < self.tasks else []
         pieces += [f"{count} {name}" for count, name in ((self.failed, "failed"), (self.retried, "retried")) if count]
-        pieces.append(f"{self.rows_done:,}{of} rows")
-        if self._rows_now:
-            pieces.append(f"{self.rows_per_s:,.0f} rows/s")
+        pieces += [] if self._scripted else self._of_rows()
         return ", ".join([*pieces, f"{self.tasks_done}/{self.tasks} tasks"])
+
+    def _of_rows(self) -> list[str]:
+        total = self.rows
+        of = f" of {'' if total[1] else 'about '}{total[0]:,}" if total else ""
+        rate = [f"{self.rows_per_s:,.0f} rows/s"] if self._rows_now else []
+        return [f"{self.rows_done:,}{of} rows", *rate]
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._started
 
 
 def _notices(event: RunEvent) -> list[str]:

@@ -21,7 +21,8 @@ class Done(NamedTuple):
     """What is kept in mind of a task that is done."""
 
     rows: int
-    part: PartRef
+    part: PartRef | None
+    """None of a script, whose output is its own business."""
 
 
 class Failed(NamedTuple):
@@ -71,15 +72,17 @@ def collect(
         Told of each valid report as it is read, by rank; reports are not kept.
     """
     parts = {entry.key: entry.bytes for entry in bucket.list(keys.predictions)}
+    results = _results(bucket, keys) if any(task.script for task in tasks) else {}
     present = {entry.key for entry in bucket.list(keys.reports)}
     wanted = [task for task in tasks if keys.report(task.rank) in present]
     done: dict[int, Done] = {}
     kinds: dict[Kind, list[int]] = {}
     reports = map(decode_report, bucket.get_many(keys.report(task.rank) for task in wanted))
     for task, report in zip(wanted, reports, strict=True):
-        if report is None or report.part is None:
+        if report is None:
             continue
-        if is_done(report, task, keys, parts.get(keys.part(task.rank))):
+        stored = results.get(keys.result(task.rank)) if task.script else parts.get(keys.part(task.rank))
+        if is_done(report, task, keys, stored):
             done[task.rank] = Done(report.rows_out, report.part)
             kinds.setdefault(tuple(report.columns.items()), []).append(task.rank)
             see(report)
@@ -92,10 +95,22 @@ def collect(
     return Collected(done, failed, failures, missing, sorted(strange), kinds)
 
 
-def is_done(report: Report, task: Task, keys: RunKeys, part_bytes: int | None) -> bool:
-    """Whether a report says that a task is done, and its part has the size that it says; None is no part."""
-    part = report.part
-    return report.answers(task) and part is not None and (part.key, part.bytes) == (keys.part(task.rank), part_bytes)
+def output_key(task: Task, keys: RunKeys) -> str:
+    """Return where a task puts its part, or its script its result."""
+    return keys.result(task.rank) if task.script else keys.part(task.rank)
+
+
+def is_done(report: Report, task: Task, keys: RunKeys, stored_bytes: int | None) -> bool:
+    """Whether a report says that a task is done, and its output has the size that it says; None is no output."""
+    if not report.answers(task):
+        return False
+    output = report.output
+    return output is None or (output.key, output.bytes) == (output_key(task, keys), stored_bytes)
+
+
+def _results(bucket: Bucket, keys: RunKeys) -> dict[str, int]:
+    """Return the results that scripts left, and their sizes."""
+    return {entry.key: entry.bytes for entry in bucket.list(keys.result_path) if keys.is_result(entry.key)}
 
 
 def _failures(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> tuple[list[int], dict[int, Failed]]:
@@ -156,9 +171,12 @@ def failed_report(task: Task, attempt: int, error: Exception | TaskError, meter:
         attempt=attempt,
         partitions=task.partitions,
         model=task.model,
+        script=task.script,
+        ending=meter.script,
         batch_size=task.batch_size,
         threads=task.threads,
         seconds=meter.seconds(),
+        peak_memory_mb=meter.script.peak_memory_mb if meter.script else 0.0,
         started_at=meter.started_at,
         ended_at=utc_now(),
         error=error if isinstance(error, TaskError) else describe(error),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skyfan.claim import read_claim
 from skyfan.comparison import compare
-from skyfan.errors import PartitionError, UnknownRunError
+from skyfan.errors import InputError, PartitionError, UnknownRunError
 from skyfan.evaluation import BOOTSTRAP, Evaluation, evaluate, write
 from skyfan.keys import RunKeys
 from skyfan.manifest import decode_manifest
@@ -104,7 +104,13 @@ class Run:
         RecordBatchReader
             An Arrow stream: `pyarrow.table(...)`, `polars.DataFrame(...)` and others take it without a copy. Parts of
             tasks that are not done are not in it; `summary.complete` tells.
+
+        Raises
+        ------
+        InputError
+            If its tasks ran a script.
         """
+        self._check_catalogue()
         return chain_parts(self._parts())
 
     def evaluate(self, out: str | Path | None = None, *, bootstrap: int = BOOTSTRAP) -> Evaluation:
@@ -121,13 +127,13 @@ class Run:
         Raises
         ------
         InputError
-            If the catalogue has no true redshifts, or the folder cannot be written.
+            If its tasks ran a script, the catalogue has no true redshifts, or the folder cannot be written.
         """
         predictions = self.predictions()
         edges: NDArray[np.float64] | None = None
         warnings: list[str] = []
-        if "pdf" in predictions.schema.names:
-            edges, warnings = find_pdf_edges(self.tasks[0].model, self._bucket)
+        if "pdf" in predictions.schema.names and (model := self.tasks[0].model) is not None:
+            edges, warnings = find_pdf_edges(model, self._bucket)
         compared = compare(predictions, self.id, edges)
         evaluation = evaluate(compared, self.id, self.summary, bootstrap, warnings)
         return evaluation if out is None else write(evaluation, compared, Path(out))
@@ -159,13 +165,14 @@ class Run:
         Raises
         ------
         InputError
-            If the run is not complete, the target exists or cannot be written, the extra is missing, or the format
-            cannot hold these rows.
+            If its tasks ran a script, the run is not complete, the target exists or cannot be written, the extra is
+            missing, or the format cannot hold these rows.
         PartitionError
             If a part is not what its task wrote.
         """
         from skyfan.catalog.writing import write_catalog
 
+        self._check_catalogue()
         return write_catalog(
             self, Path(out), format, overwrite=overwrite, allow_incomplete=allow_incomplete, progress=progress
         )
@@ -187,8 +194,18 @@ class Run:
 
     @property
     def where(self) -> str:
-        """Where the catalogue's parts lie."""
-        return f"{self._bucket.where}/{self._keys.predictions}"
+        """Where the catalogue's parts lie; if its tasks ran a script, where all that the run stored does."""
+        folder = self._keys.result_path if self.payload.is_script else self._keys.predictions
+        return f"{self._bucket.where}/{folder}"
+
+    def _check_catalogue(self) -> None:
+        payload = self.payload
+        if payload.is_script:
+            raise InputError(
+                f"{self.id}: its tasks ran the script {payload.script!r}: skyfan has no catalogue of it; what it wrote "
+                "is its own. Expected a run of a model; the results that scripts left for skyfan are in "
+                f"{self._keys.combined}"
+            )
 
     def _parts(self) -> Iterator[tuple[str, bytes]]:
         for part in self._done_parts():
@@ -198,4 +215,5 @@ class Run:
             yield part.key, data
 
     def _done_parts(self) -> list[PartRef]:
-        return [task.part for task in collect(self._bucket, self._keys, self.tasks).done.values()]
+        done = collect(self._bucket, self._keys, self.tasks).done.values()
+        return [task.part for task in done if task.part is not None]

@@ -5,17 +5,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from skyfan.claim import check_claim, claim, release_claim, release_tasks
 from skyfan.combined import Combined
-from skyfan.errors import PartitionError, StoreError, SurveyError
+from skyfan.errors import PartitionError, ScriptsRefusedError, StoreError, SurveyError
 from skyfan.inference import predict_task
-from skyfan.keys import INDEX_NAME, RunKeys, index_of
+from skyfan.keys import INDEX_NAME, SHARED_PAYLOAD, RunKeys, index_of
 from skyfan.manifest import check_complete, decode_manifest, encode_manifest, plan, refresh, select
 from skyfan.measure import Meter
 from skyfan.partitions import PartitionRef, decode_index, open_partition
 from skyfan.payload import Payload
-from skyfan.reports import collect, failed_report, is_done
+from skyfan.reports import collect, failed_report, is_done, output_key
+from skyfan.script_code import resolve_script
+from skyfan.scripts import run_script
 from skyfan.staging import inspect_model, resolve_model
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Drive, Summary, decode_summary, judge
@@ -85,7 +88,8 @@ def preview(payload: Payload, store: Store, *, overwrite: bool = False) -> Plan:
         if going_on is not None:
             return going_on
     partitions, warnings = _select(payload, data_bucket)
-    tasks = plan(payload, partitions, resolve_model(payload, bucket))
+    program = resolve_script(payload, bucket) if payload.is_script else resolve_model(payload, bucket)
+    tasks = plan(payload, partitions, program)
     _check_first(tasks[0], bucket, data_bucket)
     return Plan(payload, tasks, {}, [], warnings)
 
@@ -131,28 +135,48 @@ def found_finished(plan: Plan, store: Store) -> Summary | None:
     return summary if summary is not None and summary.complete and bucket.head(keys.payload) else None
 
 
-def infer(task: Task, store: Store, attempt: int = 1) -> Report:
+def infer(
+    task: Task, store: Store, attempt: int = 1, *, allow_scripts: bool = False, time_left_s: float | None = None
+) -> Report:
     """Do one task: read its partitions, predict every row, write the part, and the report after it.
 
     A task that is done is not done again. An attempt that fails writes a report that says why, beside those of tasks
     that are done, and raises.
 
+    Parameters
+    ----------
+    task : Task
+    store : Store
+    attempt : int
+        Its number, from 1.
+    allow_scripts : bool
+        Whether a user's script may run here.
+    time_left_s : float, optional
+        Seconds after which this process itself is ended: a script is ended before, so that its report is written.
+
     Raises
     ------
     PartitionError
         If a partition cannot be read, or is another than planned.
-    ModelError, StoreError
-        If the model or the store fail.
+    ModelError, CodeError, ScriptError, StoreError
+        If the model, the script or the store fail.
+    ScriptsRefusedError
+        If the task runs a script, and scripts are not allowed.
     """
+    if task.script is not None and not allow_scripts:
+        raise ScriptsRefusedError(refusal(task.script.said))
     meter = Meter()
     bucket, keys = store.bucket(task.bucket), RunKeys(task.result_path)
     try:
         earlier = decode_report(bucket.get(keys.report(task.rank)))
         if earlier is not None:  # an attempt whose answer was lost, or a twin: its work stands
-            part = bucket.head(keys.part(task.rank))
-            if part is not None and is_done(earlier, task, keys, part.bytes):
+            output = bucket.head(output_key(task, keys))
+            if is_done(earlier, task, keys, output.bytes if output is not None else None):
                 return earlier
-        report = predict_task(task, store.bucket(task.data_bucket), bucket, attempt, meter)
+        if task.script is not None:
+            report = run_script(task, store, attempt, meter, time_left_s)
+        else:
+            report = predict_task(task, store.bucket(task.data_bucket), bucket, attempt, meter)
         bucket.put(keys.report(task.rank), report.encode())
     except Exception as error:
         record_failure(task, bucket, attempt, error, meter)
@@ -160,10 +184,51 @@ def infer(task: Task, store: Store, attempt: int = 1) -> Report:
     return report
 
 
-def infer_work(store_url: str) -> Callable[[bytes, int], bytes]:
-    """Return `infer` as an engine calls it: an item of the manifest and the attempt's number in, the report out."""
-    store = Store(store_url)
-    return lambda item, attempt: infer(decode_task(item), store, attempt).encode()
+class Place(Struct, frozen=True):
+    """What the workers of a run need to know that is not in a task."""
+
+    store: str
+    """Its address."""
+    allow_scripts: bool = False
+
+    def encode(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+def infer_work(context: str) -> Callable[[bytes, int], bytes]:
+    """Return `infer` as an engine calls it: an item of the manifest and the attempt's number in, the report out.
+
+    Parameters
+    ----------
+    context : str
+        An encoded `Place`.
+    """
+    place = msgspec.json.decode(context, type=Place)
+    store = Store(place.store)
+    return lambda item, attempt: infer(decode_task(item), store, attempt, allow_scripts=place.allow_scripts).encode()
+
+
+def refusal(script: str) -> str:
+    """Say why a script does not run."""
+    return (
+        f"the payload runs the script {script!r}, and a script is a program that can do whatever you can do; expected "
+        "--allow-scripts (in Python allow_scripts=True, on AWS a stack deployed with ScriptImage) from who trusts it"
+    )
+
+
+def share_payload(plan: Plan, store: Store) -> None:
+    """Write payload.json at the root of the run's bucket, as the original system did: the payload, and `data_map`.
+
+    Whatever run wrote it before is written over: two runs at once read each other's.
+    """
+    data_map = {str(task.rank): _paths(task) for task in plan.tasks}
+    content = {**plan.payload.to_mapping(), "data_map": data_map}
+    store.bucket(plan.payload.bucket).put(SHARED_PAYLOAD, msgspec.json.encode(content))
+
+
+def _paths(task: Task) -> str | list[str]:
+    keys = [ref.key for ref in task.partitions]
+    return keys[0] if len(keys) == 1 else keys
 
 
 def record_failure(
@@ -190,6 +255,7 @@ def summarize(payload: Payload, tasks: Sequence[Task], store: Store, drive: Driv
         combined.add(report)
 
     found = collect(bucket, keys, tasks, see)
+    warnings = [*warnings, *combined.take_results(bucket)]
     summary = judge(payload, tasks, found, tally, drive, warnings=warnings)
     bucket.put(keys.combined, combined.encode())
     bucket.put(keys.summary, summary.encode())
@@ -228,6 +294,8 @@ def _check_first(task: Task, bucket: Bucket, data_bucket: Bucket) -> None:
 
     A partition that cannot be read is its own task's failure, which the payload may tolerate.
     """
+    if task.model is None:
+        return
     predictor = inspect_model(task.model, bucket)
     try:
         blob = data_bucket.ranged_blob(task.partitions[0].key)
@@ -263,4 +331,4 @@ def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket)
             f"since this run was planned, {new} partitions came, {gone} went and {other} changed; it keeps to its "
             "plan, but for changed ones that it has not done: --overwrite, or another result_path, plans anew"
         )
-    return Plan(payload, refresh(tasks, partitions, done.keys()), done, found.surplus, warnings)
+    return Plan(payload, refresh(tasks, payload, partitions, done.keys()), done, found.surplus, warnings)

@@ -35,11 +35,10 @@ def resolve_model(payload: Payload, bucket: Bucket) -> ModelRef:
     ModelError
         If there is no such model, or the payload asks for a script.
     """
-    if payload.model is None and payload.script is not None:
+    if payload.is_script:
         raise ModelError(
-            f"payload: 'script' is {payload.script!r} and there is no 'model'; this version runs ONNX models only: "
-            f"name one with --model (a key in bucket {payload.bucket!r}, or {models.DEFAULT!r}, which ships with "
-            "skyfan)"
+            f"payload: its tasks run the script {payload.script!r}, no model; expected a model here: name one with "
+            f"--model (a key in bucket {payload.bucket!r}, or {models.DEFAULT!r}, which ships with skyfan)"
         )
     name = payload.model or models.DEFAULT
     source = _source(name, bucket)

@@ -41,6 +41,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     rows: int | None
     """Rows that the run must return, None if no index tells."""
     rows_done: int
+    script: str | None = None
+    """That its tasks run; None if they run a model. Nobody counts the rows of a script."""
     problems: list[str]
 
     @property
@@ -80,6 +82,7 @@ def stand(
         tasks_failed=len(found.failed),
         rows=None if not expected or None in expected else sum(rows for rows in expected if rows is not None),
         rows_done=found.rows,
+        script=tasks[0].script.name if tasks and tasks[0].script else None,
         problems=[*([] if alive else problems_of(tasks, found)), *said],
     )
 

@@ -84,6 +84,13 @@ class Store:
         return self._scheme in {"s3", "http", "https"}
 
     @property
+    def folder(self) -> Path | None:
+        """The folder whose subfolders the buckets are; None if they lie elsewhere."""
+        if self._scheme != "file":
+            return None
+        return Path(unquote(self.url.removeprefix("file://"))) if self.url.startswith("file://") else Path(self.url)
+
+    @property
     def shared(self) -> bool:
         """Whether another process sees the same store."""
         return self._scheme != "memory"
@@ -107,8 +114,8 @@ class Store:
             If it may not be read.
         """
         check_bucket(name, "bucket")
-        if self._scheme == "file":
-            return self._folder(name, create)
+        if self.folder is not None:
+            return self._in_folder(self.folder, name, create)
         if self._scheme == "memory":
             return Bucket(name, f"{self.url}/{name}", _MEMORY.setdefault((self.url, name), MemoryStore()), None)
         if name not in self._opened:  # a client keeps its connections: a new one for every task would not
@@ -116,8 +123,7 @@ class Store:
             self._opened[name] = Bucket(name, f"s3://{name}", _s3(name, endpoint, self._credentials), None)
         return self._opened[name]
 
-    def _folder(self, name: str, create: Create) -> "Bucket":
-        root = Path(unquote(self.url.removeprefix("file://"))) if self.url.startswith("file://") else Path(self.url)
+    def _in_folder(self, root: Path, name: str, create: Create) -> "Bucket":
         folder = root / name
         with translated(str(folder)):
             if create == "on paper" and root.is_dir() and not folder.exists():

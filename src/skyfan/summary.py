@@ -11,7 +11,7 @@ from skyfan.photoz.science import Science, scores
 from skyfan.photoz.sums import Sums
 from skyfan.reports import MAX_LISTED, Collected, problems_of
 from skyfan.tally import Spread, Tally
-from skyfan.task import ModelRef, Seconds, Task, TaskError
+from skyfan.task import ModelRef, ScriptRef, Seconds, Task, TaskError
 
 
 class Drive(Struct, frozen=True, kw_only=True):
@@ -22,6 +22,8 @@ class Drive(Struct, frozen=True, kw_only=True):
     """From the driver's start until it asked for the summary; the start of its process is not in it."""
     map_wall_s: float
     """From the first task handed to a worker to the last one's end."""
+    engine: str = ""
+    """Where the tasks ran: `local`, `dask` or `aws`."""
     workers: int = 0
     tasks: int = 0
     """Tasks that ended well in this drive; others were done before."""
@@ -45,7 +47,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     schema: int = 1
     run: str
     complete: bool
-    """Every task has a valid report and its part, rows in = rows out, and nothing is surplus."""
+    """Every task has a valid report and its part, rows in = rows out, and nothing is surplus. With a script: every
+    task's ended well, and the result that it left is there."""
     problems: list[str] = field(default_factory=list)
     """Why not complete; empty if complete."""
     warnings: list[str] = field(default_factory=list)
@@ -86,6 +89,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     """What they are computed from, to be added to that of other runs."""
 
     model: ModelRef | None
+    script: ScriptRef | None = None
+    results: int = 0
+    """Tasks whose script left a result, of those that are done."""
     threads: int = 1
     """Of one worker."""
     machines: list[str] = field(default_factory=list)
@@ -93,6 +99,11 @@ class Summary(Struct, frozen=True, kw_only=True):
     versions: dict[str, list[str]]
     """By program: every version that had a part in the run."""
     ended_at: str
+
+    @property
+    def program(self) -> ModelRef | ScriptRef | None:
+        """What the tasks ran."""
+        return self.model or self.script
 
     def encode(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
@@ -164,6 +175,8 @@ def judge(
         science=scores(sums) if sums else None,
         science_sums=sums,
         model=tasks[0].model if tasks else None,
+        script=tasks[0].script if tasks else None,
+        results=tally.results,
         threads=payload.threads,
         machines=sorted(tally.machines),
         versions=tally.versions,

@@ -9,12 +9,14 @@ from rich.table import Table
 from skyfan.cost import local_run
 from skyfan.evaluation import LABELS, Evaluation, shown
 from skyfan.host import LAMBDA
+from skyfan.keys import RunKeys
 from skyfan.photoz.science import Science
 from skyfan.prices import age_warning, load_prices
 from skyfan.stages import Plan
 from skyfan.standing import Standing
 from skyfan.summary import Summary
 from skyfan.tally import Spread
+from skyfan.task import ModelRef, ScriptRef, ScriptSetting, Task
 from skyfan.verification import Verification
 from skyfan.watching import Billed
 from skyfan.wording import counted, size
@@ -44,32 +46,56 @@ def show(title: str, rows: Rows) -> None:
 
 def summary_rows(summary: Summary, where: str) -> Rows:
     """Return what is worth knowing of a run at its end."""
-    drive = summary.drive
-    expected = (
-        f", {summary.rows_expected:,} expected" if summary.rows_expected is not None else ", not known beforehand"
-    )
+    drive, scripted = summary.drive, summary.script is not None
     rows = [
         ("complete", "yes" if summary.complete else "NO"),
         *[("problem", text) for text in summary.problems],
         *[("warning", text) for text in summary.warnings],
         *[(f"task {failure.rank}", failure.error.message) for failure in summary.failures[:5]],
         ("tasks", _tasks(summary)),
-        ("rows", f"{summary.rows_in:,} read, {summary.rows_out:,} in the catalogue{expected}"),
-        ("flagged", _flags(summary)),
-        ("model", f"{summary.model.name}, sha256 {summary.model.sha256[:12]}" if summary.model else "none"),
+        *([] if scripted else _catalogue_rows(summary)),
+        _program(summary.program),
         (
             "wall clock",
             f"{drive.run_wall_s:.1f} s, of which {drive.map_wall_s:.1f} s the map, {counted(drive.workers, 'worker')}",
         ),
-        ("rows/s", _rates(summary)),
+        *([] if scripted else [("rows/s", _rates(summary))]),
         ("task", f"{_spread(summary.task_seconds)} s"),
-        ("worker memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
-        ("catalogue", size(summary.bytes_out)),
+        (f"{'script' if scripted else 'worker'} memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
+        *([] if scripted else [("catalogue", size(summary.bytes_out))]),
         ("cost", _local_cost(summary)),
+        *(_script_rows(summary, where) if scripted else []),
         ("lies in", where if summary.tasks_ok else ""),
         *(science_rows(summary.science) if summary.science else []),
     ]
     return [row for row in rows if row[1]]
+
+
+def _program(program: ModelRef | ScriptRef | None) -> tuple[str, str]:
+    """Return what the tasks of a run run, and its hash."""
+    name = "script" if isinstance(program, ScriptRef) else "model"
+    return name, f"{program.name}, sha256 {program.sha256[:12]}" if program else "none"
+
+
+def _catalogue_rows(summary: Summary) -> Rows:
+    expected = (
+        f", {summary.rows_expected:,} expected" if summary.rows_expected is not None else ", not known beforehand"
+    )
+    return [
+        ("rows", f"{summary.rows_in:,} read, {summary.rows_out:,} in the catalogue{expected}"),
+        ("flagged", _flags(summary)),
+    ]
+
+
+def _script_rows(summary: Summary, where: str) -> Rows:
+    """Return where lies what scripts left; which rows they predicted only they know."""
+    keys = RunKeys(where)
+    return [
+        ("logs", f"{keys.logs}/, what each task's script printed"),
+        ("results", f"{summary.results:,}, as {keys.result(0)} and so on; together in {keys.combined}")
+        if summary.results
+        else ("results", f"none: no script left one as {keys.result(0)} and so on"),
+    ]
 
 
 def _local_cost(summary: Summary) -> str:
@@ -133,17 +159,30 @@ def _spread(spread: Spread) -> str:
 def plan_rows(plan: Plan) -> Rows:
     """Return what a run would do."""
     first = plan.tasks[0]
-    rows = f"{plan.rows:,}" if plan.rows is not None else "not known: there is no index beside the partitions"
     return [
         *[("warning", text) for text in plan.warnings],
         ("tasks", f"{len(plan.tasks)}, of which {len(plan.done)} are done"),
         ("partitions", f"{sum(len(task.partitions) for task in plan.tasks)}, {size(plan.size_bytes)}"),
-        ("rows", rows),
-        ("model", f"{first.model.name}, sha256 {first.model.sha256[:12]}"),
+        *([] if first.script else [("rows", _planned_rows(plan))]),
+        _program(first.program),
+        *(_code_rows(first, first.script, first.setting) if first.script and first.setting else []),
         ("batch size", str(first.batch_size)),
         ("first task", ", ".join(ref.key for ref in first.partitions[:3])),
         ("results", f"{plan.payload.run_id}/"),
     ]
+
+
+def _planned_rows(plan: Plan) -> str:
+    return f"{plan.rows:,}" if plan.rows is not None else "not known: there is no index beside the partitions"
+
+
+def _code_rows(task: Task, script: ScriptRef, setting: ScriptSetting) -> Rows:
+    """Return where a script's code lies, and what it may take."""
+    limits = setting.limits
+    memory = f"{limits.memory_mb:,.0f} MiB of memory" if limits.memory_mb is not None else "any memory"
+    disk = f"{limits.disk_mb:,.0f} MiB of disk" if limits.disk_mb is not None else "any disk"
+    taken = f"{limits.timeout_s:,.0f} s, {memory}, {limits.processes:,} processes, {disk}"
+    return [("code", f"{task.bucket}/{script.folder}"), ("a script may take", taken)]
 
 
 def standing_rows(standing: Standing) -> Rows:
@@ -153,7 +192,8 @@ def standing_rows(standing: Standing) -> Rows:
         ("state", standing.state),
         ("driver", standing.driver or ""),
         ("tasks", f"{standing.tasks_ok} of {standing.tasks} done, {standing.tasks_failed} failed"),
-        ("rows", f"{standing.rows_done:,}{of}"),
+        ("rows", f"{standing.rows_done:,}{of}" if standing.script is None else ""),
+        ("script", standing.script or ""),
         *[("problem", text) for text in standing.problems],
     ]
     return [row for row in rows if row[1]]
@@ -179,11 +219,14 @@ def bill_rows(bill: Billed) -> Rows:
 
 def verification_rows(verification: Verification) -> Rows:
     """Return what came of checking a run."""
+    proven = "hash, rows and their order as reported"
+    if verification.script is not None:
+        proven = "the script ended well, and the hash of the result that it left, if any, is as reported"
     return [
         ("complete", "yes, proven" if verification.complete else "NO"),
         *[("problem", text) for text in verification.problems[:20]],
-        ("tasks", f"{verification.tasks_proven} of {verification.tasks}: hash, rows and their order as reported"),
-        ("rows", f"{verification.rows:,}"),
+        ("tasks", f"{verification.tasks_proven} of {verification.tasks}: {proven}"),
+        ("rows", f"{verification.rows:,}") if verification.script is None else ("script", verification.script),
     ]
 
 

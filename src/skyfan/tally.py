@@ -38,7 +38,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.rows_in = self.rows_out = self.rows_flagged = 0
-        self.bytes_in = self.bytes_out = 0
+        self.bytes_in = self.bytes_out = self.results = 0
         self.flags: Counter[str] = Counter()
         self.task_seconds: list[float] = []
         self.peak_memory_mb: list[float] = []
@@ -55,6 +55,7 @@ class Tally:
         self.rows_flagged += report.rows_flagged
         self.bytes_in += sum(ref.bytes for ref in report.partitions)
         self.bytes_out += report.part.bytes if report.part else 0
+        self.results += report.ending is not None and report.ending.result is not None
         self.flags.update(report.flags)
         self.task_seconds.append(report.seconds.total)
         self.peak_memory_mb.append(report.peak_memory_mb)

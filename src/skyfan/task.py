@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from skyfan.errors import SkyfanError, StoreError
 from skyfan.partitions import PartitionRef
 from skyfan.photoz.sums import Sums
+from skyfan.scripting.limits import Limits
 
 
 class ModelRef(Struct, frozen=True):
@@ -18,22 +19,65 @@ class ModelRef(Struct, frozen=True):
     sha256: str
 
 
-class Task(Struct, frozen=True):
-    """One rank: all that a worker needs to know, so that it can be handed over as it is."""
+class ScriptRef(Struct, frozen=True):
+    """The user's script that a run's tasks run, and the hash of its code that every worker must find."""
+
+    folder: str
+    """`S3_object_name`: the folder of code in the run's bucket, or the file; when the script runs, below `/tmp`."""
+    file: str
+    """The Python file to run, below `/tmp`."""
+    said: str
+    """`script`, as the payload has it."""
+    object_type: Literal["folder", "file"]
+    sha256: str
+    """Of the names and the content of all files of the code."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: the script, as the payload has it."""
+        return self.said
+
+
+class ScriptSetting(Struct, frozen=True, kw_only=True):
+    """What is around a script: what it is told of its run, and what it may use."""
+
+    world_size: int
+    """Tasks of the run."""
+    data_prefix: str
+    limits: Limits
+
+
+class Task(Struct, frozen=True, omit_defaults=True):
+    """One rank: all that a worker needs to know, so that it can be handed over as it is.
+
+    It has a model, or a script and its setting.
+    """
 
     rank: int
     bucket: str
     result_path: str
     data_bucket: str
     partitions: tuple[PartitionRef, ...]
-    model: ModelRef
+    model: ModelRef | None
     batch_size: int
     threads: int = 1
     """Of the worker's model."""
+    script: ScriptRef | None = None
+    setting: ScriptSetting | None = None
+
+    @property
+    def program(self) -> ModelRef | ScriptRef:
+        """What it runs."""
+        found = self.model or self.script
+        if found is None:
+            raise StoreError(f"task {self.rank}: has neither model nor script; run with --overwrite to plan anew")
+        return found
 
     @property
     def rows(self) -> int | None:
-        """Rows that the task must return, None if not known beforehand."""
+        """Rows that the task must return, None if not known beforehand, or a script decides."""
+        if self.script is not None:
+            return None
         known = [partition.rows for partition in self.partitions if partition.rows is not None]
         return sum(known) if len(known) == len(self.partitions) else None
 
@@ -48,7 +92,7 @@ class Seconds(Struct, frozen=True):
 
     total: float = 0.0
     model: float = 0.0
-    """Fetching and loading the model; near zero in a worker that has it already."""
+    """Fetching and loading the model, or the code of a script; near zero in a worker that has it already."""
     open: float = 0.0
     """Opening the partition and reading its columns; with a remote store, fetching it."""
     hash: float = 0.0
@@ -57,8 +101,10 @@ class Seconds(Struct, frozen=True):
     """Reading, checking and converting batches."""
     predict: float = 0.0
     """The model itself."""
+    script: float = 0.0
+    """A user's script, from its start to its end."""
     write: float = 0.0
-    """Encoding, hashing and storing the part."""
+    """Encoding, hashing and storing the part; of a script its log, and reading its result."""
 
 
 class PartRef(Struct, frozen=True):
@@ -68,6 +114,32 @@ class PartRef(Struct, frozen=True):
     bytes: int
     rows: int
     sha256: str
+
+
+class ResultRef(Struct, frozen=True):
+    """The result that a script put where the original system looks for it."""
+
+    key: str
+    bytes: int
+    sha256: str
+
+
+class ScriptEnd(Struct, frozen=True, kw_only=True):
+    """How a user's script ended."""
+
+    exit_code: int
+    """As a shell has it: 128 + its number if a signal ended it."""
+    why: str | None
+    """Why that is a failure; None if it is none."""
+    wall_s: float
+    peak_memory_mb: float
+    """Of all its processes together, resident, MiB."""
+    log: str
+    """Key of what it printed."""
+    last_lines: list[str]
+    """Of that."""
+    result: ResultRef | None = None
+    """What it left at `<RESULT_PATH>/<rank>.json`; None if nothing."""
 
 
 class TaskError(Struct, frozen=True):
@@ -106,6 +178,9 @@ class Report(Struct, frozen=True, kw_only=True):
     science: Sums | None = None
     """Predictions against true redshifts; None where the partitions have none, or the model gives no `z_phot`."""
     model: ModelRef | None = None
+    script: ScriptRef | None = None
+    ending: ScriptEnd | None = None
+    """How the script ended; None where there was none, or it did not come to its start."""
     batch_size: int = 0
     batches: int = 0
     threads: int = 1
@@ -115,7 +190,8 @@ class Report(Struct, frozen=True, kw_only=True):
     first_prediction_s: float | None = None
     """From the start of the worker process to its first batch predicted, waiting left out; None in a warm worker."""
     peak_memory_mb: float = 0.0
-    """Largest resident set of the worker process up to the end of the task, MiB."""
+    """Largest resident set of the worker process up to the end of the task, MiB; with a script, of all its processes
+    together."""
     started_at: str = ""
     """UTC, ISO 8601."""
     ended_at: str = ""
@@ -130,17 +206,33 @@ class Report(Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
     def answers(self, task: Task) -> bool:
-        """Whether this is the report of that task done: the same rank, partitions and model, and rows in = rows out."""
+        """Whether this is the report of that task done.
+
+        The same rank, partitions and model, and rows in = rows out; or the same script, which ended well.
+        """
         expected = [(partition.key, partition.bytes) for partition in task.partitions]
         return (
             self.status == "ok"
             and self.rank == task.rank
             and [(partition.key, partition.bytes) for partition in self.partitions] == expected
-            and self.model == task.model
-            and self.part is not None
+            and (self.model, self.script) == (task.model, task.script)
+            and (self._script_ended_well() if task.script else self._rows_agree(task))
+        )
+
+    def _rows_agree(self, task: Task) -> bool:
+        return (
+            self.part is not None
             and self.rows_in == self.rows_out == self.part.rows
             and task.rows in (None, self.rows_out)
         )
+
+    def _script_ended_well(self) -> bool:
+        return self.ending is not None and self.ending.why is None
+
+    @property
+    def output(self) -> PartRef | ResultRef | None:
+        """What the task left besides this report: its part, or the result of its script."""
+        return self.part or (self.ending.result if self.ending else None)
 
 
 def describe(error: Exception) -> TaskError:

@@ -15,7 +15,7 @@ from skyfan.payload import Payload
 from skyfan.predictions import read_part
 from skyfan.reports import collect, problems_of
 from skyfan.storage import Bucket
-from skyfan.task import PartRef, Report, Task
+from skyfan.task import PartRef, ResultRef, Task
 
 READERS = 4
 AGAIN = "delete it and run the payload again to have it written anew"
@@ -28,9 +28,12 @@ class Verification(Struct, frozen=True, kw_only=True):
     complete: bool
     tasks: int
     tasks_proven: int
-    """Tasks whose part has the hash that its report names, and every row of its partitions exactly once, in order."""
+    """Tasks whose part has the hash that its report names, and every row of its partitions exactly once, in order; of
+    scripts, those that ended well and whose result, if they left one, has that hash."""
     rows: int
     """Rows counted in the parts of those tasks."""
+    script: str | None = None
+    """That its tasks ran; None if they ran a model. Nobody counts the rows of a script."""
     problems: list[str]
 
     def encode(self) -> bytes:
@@ -40,7 +43,7 @@ class Verification(Struct, frozen=True, kw_only=True):
 def verify_run(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: RunKeys) -> Verification:
     """Read every part of a run's manifest again and hold it against its report."""
     promises: list[_Promise] = []
-    found = collect(bucket, keys, tasks, lambda report: promises.extend(_promised(report)))
+    found = collect(bucket, keys, tasks, lambda report: promises.append(_Promise(report.output, report.partitions)))
     problems = problems_of(tasks, found)
     with ThreadPoolExecutor(READERS) as pool:
         faults = list(pool.map(lambda promise: _fault(promise, bucket), promises))
@@ -51,7 +54,8 @@ def verify_run(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: Ru
         complete=not problems,
         tasks=len(tasks),
         tasks_proven=len(proven),
-        rows=sum(promise.part.rows for promise in proven),
+        rows=sum(promise.rows for promise in proven),
+        script=tasks[0].script.name if tasks and tasks[0].script else None,
         problems=problems,
     )
 
@@ -59,29 +63,37 @@ def verify_run(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: Ru
 class _Promise(NamedTuple):
     """What a report says that must be found in the store."""
 
-    part: PartRef
+    output: PartRef | ResultRef | None
+    """None of a script that left no result: there is nothing to find."""
     partitions: tuple[PartitionRef, ...]
 
-
-def _promised(report: Report) -> list[_Promise]:
-    return [_Promise(report.part, report.partitions)] if report.part else []
+    @property
+    def rows(self) -> int:
+        return self.output.rows if isinstance(self.output, PartRef) else 0
 
 
 def _fault(promise: _Promise, bucket: Bucket) -> str | None:
-    """Say what is wrong with a task's part, None if nothing is."""
-    part = promise.part
+    """Say what is wrong with a task's output, None if nothing is."""
+    part = promise.output
+    if part is None:
+        return None
     data = bucket.get(part.key)
     if data is None:
         return f"{part.key}: is not there"
     found = hashlib.sha256(data).hexdigest()
     if found != part.sha256:
         return f"{part.key}: its hash is {found[:12]}, the report says {part.sha256[:12]}; {AGAIN}"
+    return _row_fault(promise, data, part.key) if isinstance(part, PartRef) else None
+
+
+def _row_fault(promise: _Promise, data: bytes, key: str) -> str | None:
+    """Say what is wrong with the rows of a part."""
     try:
-        table = read_part(data, part.key).read_all()
+        table = read_part(data, key).read_all()
     except PartitionError as error:
         return str(error)
     expected = [(ref.key, row) for ref in promise.partitions for row in range(ref.rows or 0)]
     if list(zip(table.column("source").to_pylist(), table.column("row").to_pylist(), strict=True)) != expected:
-        got = f"{part.key}: its {table.num_rows} rows"
+        got = f"{key}: its {table.num_rows} rows"
         return f"{got} are not its partitions' {len(expected)}, each once, in order; {AGAIN}"
     return None

@@ -25,6 +25,8 @@ class Planned:
     bytes: int
     workers: int
     warnings: tuple[str, ...]
+    script: str | None = None
+    """That its tasks run; None if they run a model. Nobody counts the rows of a script."""
 
     @classmethod
     def of(cls, plan: Plan, workers: int) -> Self:
@@ -37,6 +39,7 @@ class Planned:
             bytes=plan.size_bytes,
             workers=workers,
             warnings=tuple(plan.warnings),
+            script=plan.payload.script if plan.payload.is_script else None,
         )
 
 

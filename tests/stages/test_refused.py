@@ -11,7 +11,7 @@ import pytest
 
 from factories import tiny_model, write_partition
 from skyfan import stages
-from skyfan.errors import KeyNameError, ModelError, PartitionError, SurveyError
+from skyfan.errors import KeyNameError, ModelError, PartitionError, PayloadError, SurveyError
 from skyfan.partitions import Index
 from skyfan.payload import Payload, parse_payload
 from skyfan.storage import Bucket, Store
@@ -33,9 +33,9 @@ def test_a_model_that_is_not_there_says_what_was_expected(asked: dict[str, Any],
         stages.preview(other(asked, model=name), store)
 
 
-def test_a_script_without_a_model_is_refused_for_now(asked: dict[str, Any], store: Store) -> None:
+def test_a_script_without_code_is_refused(asked: dict[str, Any], store: Store) -> None:
     del asked["model"]
-    with pytest.raises(ModelError, match=r"'script' is 'x\.py' and there is no 'model'; this version runs ONNX models"):
+    with pytest.raises(PayloadError, match=r"'script' is 'x\.py', but no 'S3_object_name'"):
         stages.preview(other(asked, script="x.py"), store)
 
 

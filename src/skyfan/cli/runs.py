@@ -24,9 +24,20 @@ NEXT = (
 @click.argument("payload")
 @store_option
 @click.option(
-    "--engine", type=click.Choice(["local", "aws"]), default="local", show_default=True, help="Where the tasks run."
+    "--engine",
+    type=click.Choice(["local", "dask", "aws"]),
+    default="local",
+    show_default=True,
+    help="Where the tasks run.",
 )
 @click.option("--workers", type=int, metavar="N", help="Worker processes of one thread each. Default: one a core.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS|FILE|slurm",
+    help="Of Dask: a scheduler that there is, as tcp://host:8786 or its scheduler file, or slurm, which submits the "
+    "workers as jobs. Default: a cluster on this machine.",
+)
+@click.option("--cluster-options", metavar="FILE", help="YAML file: what the jobs are, with --scheduler slurm.")
 @click.option(
     "--model", metavar="KEY|NAME", help="Key of an ONNX file in the bucket, or a model that ships with skyfan."
 )
@@ -43,6 +54,12 @@ NEXT = (
 @click.option("--tolerated-failure-count", type=int, metavar="N", help="Number of tasks that may fail.")
 @click.option("--task-timeout-s", type=float, metavar="S", help="Seconds for one attempt at a task.")
 @click.option("--overwrite", is_flag=True, help="Delete first what another run stored at the result path.")
+@click.option("--allow-scripts", is_flag=True, help="Let the payload's script run: it can do whatever you can.")
+@click.option(
+    "--compat-payload-json",
+    is_flag=True,
+    help="Write payload.json at the bucket's root too, as the original system did; two runs at once share it.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop; nothing is written.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @cloud_options
@@ -54,13 +71,17 @@ def run(
     store: str | None,
     engine: str,
     workers: int | None,
+    scheduler: str | None,
+    cluster_options: str | None,
     overwrite: bool,
+    allow_scripts: bool,
+    compat_payload_json: bool,
     dry_run: bool,
     quiet: bool,
     json_lines: bool,
     **options: Any,
 ) -> None:
-    """Run a model over every partition that PAYLOAD, a JSON file, names; or go on where an earlier run of it ended.
+    """Run a model, or a script, over every partition that PAYLOAD, a JSON file, names; or go on where an earlier run of it ended.
 
     Options named like a payload key replace it. Exit code: 0 done and complete, 1 failed, 2 bad input, 3 ended
     incomplete, 130 interrupted.
@@ -92,6 +113,10 @@ def run(
                 store=store,
                 engine=engine,
                 workers=workers,
+                scheduler=scheduler,
+                cluster_options=cluster_options,
+                allow_scripts=allow_scripts,
+                compat_payload_json=compat_payload_json,
                 watch=noted.watching(watch),
                 overwrite=overwrite,
                 **aws,

@@ -28,9 +28,12 @@ class Outcome:
 class Engine(Protocol):
     """Runs one function on many items, `slots` at a time. Use it in a with statement: leaving it ends its workers."""
 
+    name: str
+    """As `skyfan run --engine` has it."""
+
     @property
     def slots(self) -> int:
-        """How many items can be under way at once."""
+        """How many items can be under way at once, now: on a cluster workers come and go."""
         ...
 
     def submit(self, number: int, attempt: int, item: bytes) -> None:
@@ -38,7 +41,13 @@ class Engine(Protocol):
         ...
 
     def wait(self, timeout_s: float | None) -> list[Outcome]:
-        """Return what has ended, at least one outcome unless the time is over first."""
+        """Return what has ended, at least one outcome unless the time is over first.
+
+        Raises
+        ------
+        ClusterError
+            If there is nothing left that could run an item.
+        """
         ...
 
     def __enter__(self) -> Self: ...

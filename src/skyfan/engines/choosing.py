@@ -1,43 +1,88 @@
 """Which engine a run gets, by its name. An engine's module is imported when it is chosen."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from skyfan.engines.base import Engine, Work
 from skyfan.errors import InputError
 from skyfan.payload import Payload
 from skyfan.storage import Store
 
+LOCAL = "local"
+DASK = "dask"
 AWS = "aws"
 """Maps by itself, so that it is not opened here: see `skyfan.aws.driver`."""
-MAPPED = ("local",)
+MAPPED = (LOCAL, DASK)
 """Those whose map `skyfan.pipeline` drives."""
 ENGINES = (*MAPPED, AWS)
+SCRIPT_GRACE_S = 30.0
+"""A script is ended at its time limit by its own worker, which then has so long to say why."""
 
 OpenEngine = Callable[[Work, int], Engine]
 """Starts an engine: what its workers do, and how many items there are for them."""
 
 
-def choose_engine(name: str, payload: Payload, workers: int | None, store: Store) -> OpenEngine:
-    """Return how to start the engine of that name.
+@dataclass(frozen=True)
+class Wanted:
+    """Which engine, and what is asked of it."""
+
+    name: str = LOCAL
+    workers: int | None = None
+    """Processes; None for as many as fill the cores, or as there are."""
+    scheduler: str | None = None
+    """Of Dask: an address, a scheduler file, `slurm`, or None for a cluster on this machine."""
+    cluster_options: Path | None = None
+    """YAML file: what a cluster that is started by Slurm is made of."""
+
+
+def choose_engine(wanted: Wanted, payload: Payload, store: Store) -> OpenEngine:
+    """Return how to start an engine.
 
     Raises
     ------
     InputError
-        If there is none, or it cannot work with this store or this number of workers.
+        If there is none of that name, or it cannot work with this store or these wishes.
     """
-    if name not in MAPPED:
-        raise InputError(f"engine {name!r}: there is no such engine; expected one of {', '.join(ENGINES)}")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers: got {workers}; expected 1 or more, or nothing for one a core")
+    _check(wanted, store)
+    timeout_s = payload.task_timeout_s + (SCRIPT_GRACE_S if payload.is_script else 0.0)
+    return (_dask if wanted.name == DASK else _local)(wanted, payload, timeout_s)
+
+
+def _check(wanted: Wanted, store: Store) -> None:
+    if wanted.name not in MAPPED:
+        raise InputError(f"engine {wanted.name!r}: there is no such engine; expected one of {', '.join(ENGINES)}")
+    if wanted.workers is not None and wanted.workers < 1:
+        raise InputError(f"workers: got {wanted.workers}; expected 1 or more, or nothing for one a core")
     if not store.shared:
         raise InputError(
             f"store {store.url}: its content is this process's alone; workers need a folder or an S3 server"
         )
+    for name, value in (("scheduler", wanted.scheduler), ("cluster_options", wanted.cluster_options)):
+        if value is not None and wanted.name != DASK:
+            raise InputError(
+                f"{name}: got {str(value)!r} with the engine {wanted.name!r}; expected it with 'dask' only"
+            )
+
+
+def _local(wanted: Wanted, payload: Payload, timeout_s: float) -> OpenEngine:
+    from skyfan.engines.local import LocalEngine, default_workers
+    from skyfan.scripting.boxing import can_be_private
 
     def start(work: Work, items: int) -> Engine:
-        from skyfan.engines.local import LocalEngine, default_workers
+        workers = min(wanted.workers or default_workers(payload.threads), payload.max_concurrency or items, items)
+        if payload.is_script and not can_be_private():
+            workers = 1  # they would wait for each other, and their time would run
+        return LocalEngine(work, workers, timeout_s)
 
-        wanted = min(workers or default_workers(payload.threads), payload.max_concurrency or items, items)
-        return LocalEngine(work, wanted, payload.task_timeout_s)
+    return start
+
+
+def _dask(wanted: Wanted, payload: Payload, timeout_s: float) -> OpenEngine:
+    from skyfan.engines.clusters import open_cluster
+    from skyfan.engines.dask import DaskEngine
+
+    def start(work: Work, items: int) -> Engine:
+        return DaskEngine(work, open_cluster(wanted.scheduler, wanted.cluster_options, wanted.workers), timeout_s)
 
     return start

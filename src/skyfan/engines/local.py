@@ -3,6 +3,7 @@
 import fcntl
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,8 @@ class _Worker:
     from_worker: int
     words: IO[bytes]
     """What it wrote to stdout and stderr; shown only if it dies."""
+    scratch: str
+    """Its temporary directory, which goes with it."""
     number: int | None = None
     deadline: float = field(default=float("inf"))
     watched: bool = False
@@ -52,6 +55,7 @@ class _Worker:
         os.close(self.to_worker)
         os.close(self.from_worker)
         self.words.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def last_words(self) -> str:
         size = self.words.seek(0, os.SEEK_END)
@@ -72,6 +76,8 @@ class LocalEngine:
     timeout_s : float
         Seconds after which an attempt is ended.
     """
+
+    name = "local"
 
     def __init__(self, work: Work, workers: int, timeout_s: float) -> None:
         self._work = work
@@ -158,20 +164,22 @@ class LocalEngine:
                 fcntl.fcntl(to_worker, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         words = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the worker
         undo.callback(words.close)
+        scratch = tempfile.mkdtemp(prefix="skyfan-worker-")
+        undo.callback(shutil.rmtree, scratch, ignore_errors=True)
         # -P: a file in the working directory must not pass for a module
         command = [sys.executable, "-P", "-m", "skyfan.engines.worker", str(incoming), str(outgoing)]
         process = subprocess.Popen(
-            [*command, self._work.function, self._work.context, str(os.getpid())],
+            [*command, self._work.function, self._work.context, str(os.getpid()), scratch],
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=words,
             pass_fds=(incoming, outgoing),
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | _ONE_THREAD | {"TMPDIR": scratch},
             start_new_session=True,
         )
         os.close(incoming)
         os.close(outgoing)
-        return _Worker(process, to_worker, from_worker, words)
+        return _Worker(process, to_worker, from_worker, words, scratch)
 
     def _watch(self, worker: _Worker) -> None:
         self._selector.register(worker.from_worker, selectors.EVENT_READ, worker)

@@ -7,10 +7,12 @@ script or notebook that calls skyfan needs no main guard.
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -24,10 +26,10 @@ _PARENT_CHECK_S = 1.0
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until the driver closes the pipe: `worker IN_DESCRIPTOR OUT_DESCRIPTOR FUNCTION CONTEXT PARENT`."""
+    """Serve until the driver closes the pipe: `worker IN_DESCRIPTOR OUT_DESCRIPTOR FUNCTION CONTEXT PARENT SCRATCH`."""
     incoming, outgoing, parent = int(arguments[0]), int(arguments[1]), int(arguments[4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent, arguments[5]), daemon=True).start()
     work = _load(arguments[2])(arguments[3])
     while (frame := _next_frame(incoming)) is not None:
         number, attempt, item = frame
@@ -51,10 +53,16 @@ def _load(function: str) -> Callable[[str], Callable[[bytes, int], bytes]]:
     return found  # type: ignore[no-any-return]
 
 
-def _end_with(parent: int) -> None:
-    """End this process when the driver is gone, even if it was killed in the middle of a task."""
+def _end_with(parent: int, scratch: str) -> None:
+    """End this process when the driver is gone, even if it was killed in the middle of a task.
+
+    What lies in the worker's temporary directory is removed by a process that outlives this one: what this one has
+    started, and what writes there, ends with it.
+    """
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_S)
+    with suppress(OSError):
+        subprocess.Popen(["rm", "-rf", "--", scratch], start_new_session=True, stdin=subprocess.DEVNULL)
     os._exit(1)
 
 

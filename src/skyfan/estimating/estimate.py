@@ -21,6 +21,7 @@ from skyfan.estimating.volume import Volume
 from skyfan.prices import DEFAULT_REGION, age_warning
 from skyfan.profiling.measuring import profile_of_run
 from skyfan.profiling.profile import Profile, load_profile
+from skyfan.profiling.samples import refuse_script
 from skyfan.stages import Plan
 from skyfan.storage import open_store
 from skyfan.survey import parse_size
@@ -77,7 +78,7 @@ def estimate(payload: api.PayloadLike | None, asked: Asked) -> tuple[str, Outloo
     Raises
     ------
     InputError
-        If what is asked does not go together.
+        If what is asked does not go together, or the payload runs a script.
     SkyfanError
         As `skyfan.plan`.
     """
@@ -146,6 +147,7 @@ def _imagined(asked: Asked, profile: Profile | None) -> Volume:
 
 def _plan(payload: api.PayloadLike, asked: Asked) -> tuple[Plan, list[str]]:
     """Return the plan of what is still to do; of a run that is done, or of another payload's path, that of all."""
+    refuse_script(payload, "estimate")
     options: dict[str, Any] = {"world_size": asked.world_size, "batch_size": asked.batch_size, "threads": asked.threads}
     try:
         plan = api.plan(payload, store=asked.store, **options)

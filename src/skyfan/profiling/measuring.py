@@ -20,7 +20,7 @@ from skyfan.host import usable_cores
 from skyfan.partitions import PartitionRef
 from skyfan.profiling.profile import Point, Profile, profile_of_reports
 from skyfan.profiling.rates import row_s, spread_of
-from skyfan.profiling.samples import BUCKET, Sample, SourceLike, take_sample
+from skyfan.profiling.samples import BUCKET, Sample, SourceLike, refuse_script, take_sample
 from skyfan.profiling.trial import Ground, Seen, Way, check_number, pilot, plan_ways, run_trial
 from skyfan.runs import Run
 from skyfan.task import Task
@@ -113,9 +113,11 @@ def profile_of_run(run: Run) -> Profile:
     Raises
     ------
     InputError
-        If no task of it is done, or its reports do not tell; see `skyfan.profiling.profile.profile_of_reports`.
+        If its tasks ran a script, none of them is done, or its reports do not tell; see
+        `skyfan.profiling.profile.profile_of_reports`.
     """
     payload, tasks, summary = run.payload, len(run.tasks), run.summary
+    refuse_script(payload, run.id)
     reports = list(run.reports())
     notes = []
     if summary is None or not summary.complete or len(reports) < tasks:

@@ -98,6 +98,29 @@ class Sample:
             )
 
 
+def refuse_script(source: Payload | Mapping[str, Any] | str | Path, what: str) -> None:
+    """Refuse a payload whose tasks run a script: nobody but the script knows its rows, so that no rate is known.
+
+    Parameters
+    ----------
+    source : Payload, mapping, str or Path
+        The payload, its keys or its file.
+    what : str
+        That cannot use it, as the message begins.
+
+    Raises
+    ------
+    InputError
+    """
+    payload, _ = _payload(source, {})
+    if payload.is_script:
+        raise InputError(
+            f"{what}: its tasks run the script {payload.script!r}, whose rows and speed skyfan does not know; expected "
+            "a payload with a model. To learn what the script takes, run it with a small file_limit "
+            "('skyfan run PAYLOAD --allow-scripts --file-limit 4') and look at 'skyfan report'"
+        )
+
+
 def take_sample(source: SourceLike, store: str | Path | None, model: str | None, folder: Path) -> Sample:
     """Bring a model and rows together.
 
@@ -130,8 +153,9 @@ def _of_payload(source: Any, store: Store, model: str | None, scratch: Store, bu
     if not store.shared:
         raise InputError(f"store {store.url}: its content is this process's alone; expected a folder or an S3 server")
     payload, warnings = _payload(source, {"model": model})
+    refuse_script(payload, "profile")
     plan = preview(payload, store, overwrite=True)
-    ref = plan.tasks[0].model
+    ref = plan.tasks[0].model or resolve_model(payload, store.bucket(payload.bucket))
     if ref.name.endswith(MODEL_SUFFIX):
         bucket.put(ref.name, store.bucket(payload.bucket).get(ref.name) or b"")
     whole = tuple(partition for task in plan.tasks for partition in task.partitions)

@@ -68,8 +68,9 @@ def glance(record: Record, images: int, *, compared: bool) -> Glance:
         seen = _watched(batches, found, images if found.has_score else 0)
         if compared and all(has_numbers(schema, name) for name in NEEDED):
             edges = None
-            if "pdf" in schema.names:
-                edges, found.warnings = find_pdf_edges(record.tasks[0].model, record.bucket)
+            model = record.tasks[0].model
+            if "pdf" in schema.names and model is not None:
+                edges, found.warnings = find_pdf_edges(model, record.bucket)
             found.compared = _compared(RecordBatchReader.from_batches(schema, seen), record.id, edges, found)
         elif found.has_score and images:
             deque(seen, 0)
@@ -150,7 +151,7 @@ def _parts(record: Record) -> Iterator[list[RecordBatch]]:
     def fetched(parts: Sequence[PartRef]) -> list[tuple[str, bytes]]:
         return [(part.key, _checked(part, record.bucket.get(part.key))) for part in parts]
 
-    rest = _chunks(item.part for item in record.found.done.values())
+    rest = _chunks(item.part for item in record.found.done.values() if item.part is not None)
     with ThreadPoolExecutor(READERS) as pool:
         ahead = deque(pool.submit(fetched, parts) for parts in islice(rest, READERS))
         while ahead:

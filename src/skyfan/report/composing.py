@@ -1,6 +1,7 @@
 """The report of runs, put together section by section."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 DETAILED = 3
 """Runs of one report with plots and a gallery each: more would be a book, and a file that no mail takes."""
 
+NO_CATALOGUE = (
+    "Its tasks ran a script: skyfan has no catalogue of it, so there are no metrics, plots or gallery. What the script "
+    "wrote is its own; where its results and its logs lie is said under Completeness and Sources."
+)
 INTROS = {
     "workflow": (
         "Workflow",
@@ -44,7 +49,7 @@ INTROS = {
     "completeness": (
         "Completeness",
         (
-            "The proof that nothing is missing: what the manifest planned is held against what the tasks read and what "
+            "The proof that nothing is missing: what the manifest planned is held against what the tasks did and what "
             "lies in the store."
         ),
     ),
@@ -99,40 +104,11 @@ def compose(
     unanswered : mapping, optional
         Why AWS told nothing, by the run's name; by an empty name, of the stack.
     """
-    several, silent = len(records) > 1, unanswered or {}
+    several = len(records) > 1
     glances = [_glanced(record, images) for record in records[:DETAILED]]
     records = [*map(damaged, records, (found.problem for found in glances)), *records[DETAILED:]]
-
-    def each(blocks: Callable[[Record, str, bool], list[Block]]) -> tuple[Block, ...]:
-        found: list[Block] = []
-        for number, record in enumerate(records, 1):
-            found += [Heading(record.id)] if several else []
-            found += blocks(record, f"run{number}", number <= DETAILED)
-        return tuple(found)
-
-    def of_science(record: Record, name: str, detailed: bool) -> list[Block]:
-        if not detailed:
-            said = f"Plots and galleries are those of the first {DETAILED} runs of this report."
-            return [*science(record, Glance(), name), Text(said)]
-        found = glances[int(name.removeprefix("run")) - 1]
-        shown = gallery(record, found, f"{name}-image") if images and record.found.done else []
-        return [*science(record, found, name), *shown]
-
-    blocks: dict[str, tuple[Block, ...]] = {
-        "workflow": each(lambda record, name, _: workflow(record, histories.get(record.id), name)),
-        "execution": each(
-            lambda record, name, _: [*_silence(silent, record.id), *execution(record, histories.get(record.id), name)]
-        ),
-        "completeness": each(lambda record, _name, _: completeness(record)),
-        "numbers": each(lambda record, _name, _: numbers(record)),
-        "scaling": tuple(scaling(_once([*(record.measurement for record in records), *measurements]))),
-        "science": each(of_science),
-        "sources": (
-            *_silence(silent, ""),
-            *each(lambda record, _name, _: [*sources(record), *permissions(record, stack)]),
-        ),
-    }
-    sections = [Section(name, title, intro, blocks[name]) for name, (title, intro) in INTROS.items()]
+    contents = _Contents(records, measurements, glances, images, histories, stack, unanswered or {}).blocks()
+    sections = [Section(name, title, intro, contents[name]) for name, (title, intro) in INTROS.items()]
     words = Section("words", "Words", "What the words of this report mean.", (Terms(TERMS),))
     return Document(
         title=f"Report of {records[0].id}" if not several else f"Report of {counted(len(records), 'run')}",
@@ -143,8 +119,68 @@ def compose(
     )
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """What the sections are made of, and what stands in them."""
+
+    records: Sequence[Record]
+    measurements: Sequence[Measurement]
+    glances: Sequence[Glance]
+    """At the catalogues of the first `DETAILED` runs."""
+    images: int
+    histories: Mapping[str, History]
+    stack: "Stack | None"
+    unanswered: Mapping[str, str]
+
+    def blocks(self) -> dict[str, tuple[Block, ...]]:
+        """Return the content of each section, by its name."""
+        return {
+            "workflow": self._each(self._workflow),
+            "execution": self._each(self._execution),
+            "completeness": self._each(lambda record, _: completeness(record)),
+            "numbers": self._each(lambda record, _: numbers(record)),
+            "scaling": tuple(scaling(_once([*(record.measurement for record in self.records), *self.measurements]))),
+            "science": self._each(self._science),
+            "sources": (*_silence(self.unanswered, ""), *self._each(self._sources)),
+        }
+
+    def _each(self, of_run: Callable[[Record, int], list[Block]]) -> tuple[Block, ...]:
+        """Return the blocks of every run, told of its number from 1, below its name if there are several."""
+        found: list[Block] = []
+        for number, record in enumerate(self.records, 1):
+            found += [Heading(record.id)] if len(self.records) > 1 else []
+            found += of_run(record, number)
+        return tuple(found)
+
+    def _workflow(self, record: Record, number: int) -> list[Block]:
+        return workflow(record, self.histories.get(record.id), _name(number))
+
+    def _execution(self, record: Record, number: int) -> list[Block]:
+        told = execution(record, self.histories.get(record.id), _name(number))
+        return [*_silence(self.unanswered, record.id), *told]
+
+    def _science(self, record: Record, number: int) -> list[Block]:
+        if record.scripted:
+            return [Text(NO_CATALOGUE)]
+        if number > DETAILED:
+            said = f"Plots and galleries are those of the first {DETAILED} runs of this report."
+            return [*science(record, Glance(), _name(number)), Text(said)]
+        found = self.glances[number - 1]
+        shown = gallery(record, found, f"{_name(number)}-image") if self.images and record.found.done else []
+        return [*science(record, found, _name(number)), *shown]
+
+    def _sources(self, record: Record, _number: int) -> list[Block]:
+        return [*sources(record), *permissions(record, self.stack)]
+
+
+def _name(number: int) -> str:
+    """Return what begins the names of a run's own drawings."""
+    return f"run{number}"
+
+
 def _glanced(record: Record, images: int) -> Glance:
-    return glance(record, images, compared=is_evaluated(record)) if record.found.done else Glance()
+    has_catalogue = record.found.done and not record.scripted
+    return glance(record, images, compared=is_evaluated(record)) if has_catalogue else Glance()
 
 
 def _silence(unanswered: Mapping[str, str], name: str) -> list[Block]:

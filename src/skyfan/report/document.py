@@ -71,10 +71,10 @@ class Figure(Struct, frozen=True, tag=True):
 
 
 class Code(Struct, frozen=True, tag=True):
-    """Text of a machine: JSON, or commands."""
+    """Text of a machine: JSON, commands, or what a program printed."""
 
     text: str
-    language: Literal["json", "shell"]
+    language: Literal["json", "shell", "text"]
     title: str = ""
 
 

@@ -1,4 +1,4 @@
-"""The charts of a run's execution as SVG: rows done by time, and who was at work when.
+"""The charts of a run's execution as SVG: rows or tasks done by time, and who was at work when.
 
 They take the page's colours, and have their own where there is no page.
 """
@@ -25,15 +25,17 @@ STYLE = (
 )
 
 
-def draw_progress(spans: Sequence[Span], expected: int | None) -> bytes:
-    """Draw the rows done by time.
+def draw_progress(spans: Sequence[Span], expected: int | None, what: str = "Rows") -> bytes:
+    """Draw the rows done by time, or of scripts the tasks.
 
     Parameters
     ----------
     spans : sequence of Span
         By their start, at least one.
     expected : int, optional
-        Rows that the run must return.
+        Rows that the run must return, or its tasks.
+    what : str
+        `Rows`, or `Tasks`.
     """
     axis, height = axis_of(spans), 190
     steps = progress(spans)
@@ -52,13 +54,14 @@ def draw_progress(spans: Sequence[Span], expected: int | None) -> bytes:
         f'<line class="sf-g" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(rows):.1f}" y2="{up(rows):.1f}"/>'
         + _text(LEFT - 8, up(rows) + 4, f"{rows:,.0f}", "end")
         for rows in ticks(most, 4)
+        if rows == int(rows)  # there are no halves of rows
     ]
     body.append(f'<polygon class="sf-a" points="{line} {points[-1][0]:.1f},{bottom}"/>')
     body.append(f'<polyline class="sf-l" points="{line}"/>')
     if expected is not None and steps[-1][1] != expected:
         body.append(f'<line class="sf-d" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up(expected):.1f}"')
         body.append(f' y2="{up(expected):.1f}"/>{_text(WIDTH - RIGHT, up(expected) + 14, "expected", "end")}')
-    return _svg(bottom + BOTTOM, "Rows done by time", body)
+    return _svg(bottom + BOTTOM, f"{what} done by time", body)
 
 
 def draw_gantt(spans: Sequence[Span], failed: Sequence[Span]) -> tuple[bytes, str]:
@@ -89,7 +92,8 @@ def _lanes(spans: Sequence[Span], axis: Axis) -> tuple[list[str], str, int]:
         took = f"{mark.stop - mark.start:.2f} s"
         what = f"task {mark.rank}" if mark.tasks == 1 else f"{counted(mark.tasks, 'task')} from {mark.rank} on"
         tried = ", tried more than once" if mark.retried else ""
-        title = f"{what}: {counted(mark.rows, 'row')}, {took}{tried}"
+        rows = f"{counted(mark.rows, 'row')}, " if mark.rows is not None else ""
+        title = f"{what}: {rows}{took}{tried}"
         body.append(_rect(axis, (mark.start, mark.stop), mark.lane, "sf-r" if mark.retried else "sf-b", title))
     said = f"A lane a worker ({counted(len(lanes.names), 'lane')}), from start to end of each task."
     if lanes.merged_within_s:

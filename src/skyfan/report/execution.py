@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 
 from skyfan.report import amounts
-from skyfan.report.document import Block, Facts, Figure, Grid, Notice, Text, grid
+from skyfan.report.document import Block, Code, Facts, Figure, Grid, Notice, Text, grid
 from skyfan.report.drawing import draw_gantt, draw_progress
 from skyfan.report.history import History
 from skyfan.report.record import Record, Span, moment
-from skyfan.report.timeline import axis_of
+from skyfan.report.timeline import axis_of, progress
 from skyfan.report.verdict import unended
 from skyfan.summary import Summary
 from skyfan.wording import counted
 
 SHOWN_FAILURES = 50
+SHOWN_LOGS = 10
+"""Failed tasks of which the end of what their script printed is shown."""
 CLOCKS_S = 1.0
 """By which the clocks of driver and workers may differ."""
 
@@ -34,6 +36,7 @@ def execution(record: Record, history: History | None, name: str) -> list[Block]
         *_charts(record, name),
         *_retries(record),
         *_failures(record),
+        *_logs(record),
     ]
 
 
@@ -122,16 +125,22 @@ def _charts(record: Record, name: str) -> list[Block]:
     if not seen.spans and not record.failed:
         return [*blocks, Text("There is nothing to draw: no report says when its task was worked at.")]
     if seen.spans:
-        rows = sum(span.rows for span in seen.spans)
-        alt = f"Rows done by time: from 0 to {rows:,} by the end of the map"
-        pause = " Pauses, as before a resume, are shortened and marked." if axis_of(seen.spans).pauses() else ""
-        caption = f"Progress of the map: rows of tasks that are done, by the time since the first task's start.{pause}"
-        svg = draw_progress(seen.spans, record.standing.rows)
-        blocks.append(Figure(f"{name}-progress", svg, "svg", alt, caption, inline=True))
+        blocks.append(_progress(record, name))
     svg, said = draw_gantt(seen.spans, record.failed)
     alt = f"Chart of when each worker was at a task, {counted(len(seen.spans), 'task')} in all"
     blocks.append(Figure(f"{name}-gantt", svg, "svg", alt, f"Who was at work when. {said}", inline=True))
     return blocks
+
+
+def _progress(record: Record, name: str) -> Figure:
+    spans = record.seen.spans
+    what, of, expected = "Rows", "rows of tasks", record.standing.rows
+    if record.scripted:
+        what, of, expected = "Tasks", "tasks", len(record.tasks)
+    alt = f"{what} done by time: from 0 to {progress(spans)[-1][1]:,} by the end of the map"
+    pause = " Pauses, as before a resume, are shortened and marked." if axis_of(spans).pauses() else ""
+    caption = f"Progress of the map: {of} that are done, by the time since the first task's start.{pause}"
+    return Figure(f"{name}-progress", draw_progress(spans, expected, what), "svg", alt, caption, inline=True)
 
 
 def _retries(record: Record) -> list[Block]:
@@ -164,3 +173,14 @@ def _failures(record: Record) -> list[Block]:
     head = ("Task", "Attempts", "Kind", "What happened, and what to do", "Partitions")
     caption = f"{counted(len(found.failed), 'task')} failed"
     return [Grid(head, tuple(rows), caption, notes, (0, 2, 3, 4), marked=tuple(range(len(rows))))]
+
+
+def _logs(record: Record) -> list[Block]:
+    """Return the last lines that the scripts of failed tasks printed."""
+    blocks: list[Block] = []
+    for rank, end in sorted(record.failed_ends.items())[:SHOWN_LOGS]:
+        ended = f"Task {rank}: exit code {end.exit_code} after {end.wall_s:.1f} s, {amounts.mib(end.peak_memory_mb)}"
+        lines = "\n".join(end.last_lines) or "(nothing)"
+        blocks.append(Code(lines, "text", f"{ended}; the last lines of {record.bucket.where}/{end.log}"))
+    more = len(record.failed_ends) - len(blocks)
+    return [*blocks, Text(f"The logs of {counted(more, 'more failed task')} are not shown.")] if more > 0 else blocks

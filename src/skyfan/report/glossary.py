@@ -8,10 +8,20 @@ TERMS = (
     ),
     ("Row", "One galaxy: a line in a partition, and a line in the catalogue."),
     ("Model", "A trained network in one ONNX file. Its hash, sha256, tells whether two models are the same."),
-    ("Payload", "What was asked for, as a JSON object: which partitions, which model, where to."),
+    (
+        "Script",
+        (
+            "A user's own Python program, that each task runs in place of a model. It may leave a result, a JSON file; "
+            "what it prints is its log. What else it does only it knows."
+        ),
+    ),
+    ("Payload", "What was asked for, as a JSON object: which partitions, which model or script, where to."),
     ("Run", "One execution of a payload, known by its bucket and result path."),
     ("Manifest", "The plan of a run: every task, and what it reads."),
-    ("Task", "One unit of the map: it reads one or more partitions and writes one part of the catalogue."),
+    (
+        "Task",
+        "One unit of the map: it reads one or more partitions and writes one part of the catalogue, or runs a script.",
+    ),
     ("Worker", "A process, or a Lambda function on AWS, that does one task after the other."),
     ("Map", "The middle of a run, in which all tasks are done, many at once."),
     ("Part", "One Parquet file of predictions, written by one task; all parts together are the catalogue."),
@@ -22,7 +32,10 @@ TERMS = (
     ("Drive", "One attempt to bring a run to its end. A run that is resumed has more than one."),
     (
         "Complete",
-        "Every task has a valid report and its part, as many rows came out as went in, and nothing is surplus.",
+        (
+            "Every task has a valid report and its part, as many rows came out as went in, and nothing is surplus. "
+            "With a script: every task's ended well, and the results that they left are there."
+        ),
     ),
     ("Wall clock", "Time as it passes for whoever waits, as opposed to seconds of work added up over workers."),
     (

@@ -1,13 +1,13 @@
 """What a run took: time, rates, memory and money, each figure named for what it is."""
 
-from skyfan.bench.measuring import PHASES
+from skyfan.bench.table import figure
 from skyfan.cost import Cost, local_run
 from skyfan.prices import load_prices
 from skyfan.report import amounts
 from skyfan.report.document import Block, Facts, Grid, Notice
 from skyfan.report.record import Record
 from skyfan.report.verdict import cost_of, old_prices, partial
-from skyfan.summary import Summary
+from skyfan.summary import Drive, Summary
 
 NOT_YET = "They are added up when a run comes to its end."
 ALONE = "; of the last drive alone"
@@ -18,6 +18,12 @@ MEANINGS = {
     "read": "reading, checking and converting batches",
     "predict": "the model itself",
     "write": "encoding, hashing and storing parts",
+    "other": "between the phases",
+}
+MEANINGS_OF_SCRIPTS = {
+    "model": "fetching the script's code, and laying it out for each task",
+    "script": "the script itself, from its start to its end",
+    "write": "storing what it printed, and reading its result",
     "other": "between the phases",
 }
 
@@ -38,10 +44,10 @@ def numbers(record: Record) -> list[Block]:
 
 
 def _times(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
-    measured, drive, task = record.measurement, summary.drive, summary.task_seconds
+    drive, task = summary.drive, summary.task_seconds
     alone = ALONE if record.before else ""
     spread = f"{task.median:.2f} s median, {task.p95:.2f} s 95th percentile, {task.max:.2f} s longest"
-    rows = [
+    return [
         (
             "Wall clock of the run",
             amounts.seconds(drive.run_wall_s),
@@ -54,6 +60,18 @@ def _times(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
         ),
         ("Workers", f"{drive.workers:,}", "side by side; on AWS, the most at once"),
         ("Seconds of a task", spread, "from its start to its report, over all tasks"),
+        *(_rate_of_tasks(drive) if record.scripted else _rates(record, summary)),
+    ]
+
+
+def _rate_of_tasks(drive: Drive) -> list[tuple[str, str, str]]:
+    rate = f"{figure(drive.tasks / drive.map_wall_s)} tasks/s" if drive.map_wall_s > 0 else amounts.UNKNOWN
+    return [("Rate by the map's wall clock", rate, "tasks by the wall clock of the map; rows only the script knows")]
+
+
+def _rates(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
+    measured = record.measurement
+    rows = [
         (
             "Rate by the run's wall clock",
             amounts.rate(measured.rows_per_s_run_wall),
@@ -79,11 +97,12 @@ def _times(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
 
 def _phases(record: Record) -> Grid:
     measured = record.measurement
-    taken = {name: getattr(measured, f"{name}_s") for name in (*PHASES, "other")}
+    meanings = MEANINGS_OF_SCRIPTS if record.scripted else MEANINGS
+    taken = {name: getattr(measured, f"{name}_s") for name in meanings}
     known = {name: value for name, value in taken.items() if value is not None}
     total = sum(known.values())
     rows = [
-        (name, f"{value:,.2f}", f"{value / total:.1%}" if total else "", MEANINGS[name])
+        (name, f"{value:,.2f}", f"{value / total:.1%}" if total else "", meanings[name])
         for name, value in known.items()
     ]
     rows.append(
@@ -101,6 +120,12 @@ def _phases(record: Record) -> Grid:
 def _memory(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
     peak, measured = summary.worker_peak_memory_mb, record.measurement
     said = f"{amounts.mib(peak.max)} at most, {amounts.mib(peak.median)} median"
+    if record.scripted:
+        return [
+            ("Memory of a script", said, "of all its processes together, resident, at the peak of each task"),
+            ("Batch size", amounts.count(measured.batch_size or None), "that the script was told"),
+            ("Threads of a worker", amounts.count(measured.threads), "that numerical libraries in it were told to use"),
+        ]
     return [
         ("Memory of a worker", said, "largest resident set of its process up to the end of each task"),
         ("Batch size", amounts.count(measured.batch_size or None), "rows that the model is given at once"),

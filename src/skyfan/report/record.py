@@ -18,7 +18,7 @@ from skyfan.runs import Run
 from skyfan.standing import Standing, checked_with_aws, stand
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Summary
-from skyfan.task import Report, Task, TaskError, decode_report
+from skyfan.task import ModelRef, Report, ResultRef, ScriptEnd, ScriptRef, Task, TaskError, decode_report
 from skyfan.verification import Verification
 from skyfan.watching import Billed
 
@@ -39,7 +39,8 @@ class Span:
     start: float
     stop: float
     worker: str
-    rows: int
+    rows: int | None
+    """None of a script: nobody counts its rows."""
     attempt: int
     error: TaskError | None = None
 
@@ -54,23 +55,29 @@ class Seen:
     attempts: Counter[int] = field(default_factory=Counter)
     """Tasks by the attempt that did them."""
     first: list[tuple[int, str, int, str]] = field(default_factory=list)
-    """Rank, partition, rows and hash of the part, of the first tasks."""
-    models: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Tasks by name and hash of the model that they used."""
+    """Rank, partition, rows and hash of the part, of the first tasks; of scripts bytes and hash of the result."""
+    programs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Tasks by name and hash of the model, or the script, that they ran."""
+    results: int = 0
+    """Tasks whose script left a result."""
 
     slim: list[Report] = field(default_factory=list)
     """The reports themselves, without what takes room: a few hundred bytes each."""
 
     def add(self, report: Report) -> None:
         """Take in one more report."""
-        self.slim.append(structs.replace(report, science=None, columns={}, versions={}, flags={}))
+        end = structs.replace(report.ending, last_lines=[]) if report.ending else None
+        self.slim.append(structs.replace(report, science=None, columns={}, versions={}, flags={}, ending=end))
         self.attempts[report.attempt] += 1
-        if report.model is not None:
-            self.models[report.model.name, report.model.sha256] += 1
-        if len(self.first) < SHOWN_PARTS and report.part is not None:
+        program, output = report.model or report.script, report.output
+        if program is not None:
+            self.programs[program.name, program.sha256] += 1
+        self.results += isinstance(output, ResultRef)
+        if len(self.first) < SHOWN_PARTS and output is not None:
             keys = [ref.key for ref in report.partitions]
             name = keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"
-            self.first.append((report.rank, name, report.part.rows, report.part.sha256))
+            amount = output.bytes if isinstance(output, ResultRef) else output.rows
+            self.first.append((report.rank, name, amount, output.sha256))
         span = span_of(report)
         if span is None:
             self.untimed += 1
@@ -94,6 +101,8 @@ class Record:
     seen: Seen
     failed: list[Span]
     """Of failed tasks, the last attempt, as far as it was timed."""
+    failed_ends: dict[int, ScriptEnd]
+    """Of failed tasks, by rank: how the script of the last attempt ended, if it came to its start."""
     measurement: Measurement
     bill: Billed | None
     execution: str | None
@@ -109,6 +118,18 @@ class Record:
     def id(self) -> str:
         """The run's name, `<bucket>/<result_path>`."""
         return self.run.id
+
+    @property
+    def program(self) -> ModelRef | ScriptRef | None:
+        """What its tasks run; None if it has no plan yet."""
+        if self.summary is not None and self.summary.program is not None:
+            return self.summary.program
+        return (self.tasks[0].model or self.tasks[0].script) if self.tasks else None
+
+    @property
+    def scripted(self) -> bool:
+        """Whether its tasks run a script: it has no catalogue then, and nobody counts its rows."""
+        return self.payload.is_script
 
     @property
     def complete(self) -> bool:
@@ -149,6 +170,7 @@ def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud |
     if cloud is not None:
         standing = checked_with_aws(standing, lambda _region: cloud, run.status)
     seen.spans.sort(key=lambda span: (span.start, span.rank))
+    failures = _failures(bucket, keys, found)
     record = Record(
         run=run,
         store=store,
@@ -160,7 +182,8 @@ def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud |
         standing=standing,
         found=found,
         seen=seen,
-        failed=_failed(bucket, keys, found),
+        failed=[span for span in map(span_of, failures) if span is not None],
+        failed_ends={report.rank: report.ending for report in failures if report.ending is not None},
         measurement=measure_run(_Told(store, payload, seen.slim)),
         bill=run.bill,
         execution=lease.execution if lease else None,
@@ -218,11 +241,10 @@ class _Told(Run):
         return iter(self._reports)
 
 
-def _failed(bucket: Bucket, keys: RunKeys, found: Collected) -> list[Span]:
+def _failures(bucket: Bucket, keys: RunKeys, found: Collected) -> list[Report]:
     ranks = found.failed[:MAX_FAILURES]
     reports = map(decode_report, bucket.get_many(keys.failure(rank) for rank in ranks))
-    spans = [span_of(report) for report in reports if report is not None]
-    return [span for span in spans if span is not None]
+    return [report for report in reports if report is not None]
 
 
 def span_of(report: Report) -> Span | None:
@@ -230,7 +252,8 @@ def span_of(report: Report) -> Span | None:
     start, stop = moment(report.started_at), moment(report.ended_at)
     if start is None or stop is None or stop < start:
         return None
-    return Span(report.rank, start, stop, report.worker, report.rows_out, report.attempt, report.error)
+    rows = None if report.script is not None else report.rows_out
+    return Span(report.rank, start, stop, report.worker, rows, report.attempt, report.error)
 
 
 def moment(text: str) -> float | None:

@@ -1,12 +1,14 @@
-"""What a run was made from: payload, model, programs and machines, and the commands that make it again."""
+"""What a run was made from: payload, model or script, programs and machines, and the commands that make it again."""
 
 import shlex
 
 import msgspec
 
 from skyfan import __version__
+from skyfan.engines.choosing import DASK
 from skyfan.report.document import Block, Code, Facts, Grid, Notice, Text
 from skyfan.report.record import Record
+from skyfan.task import ScriptRef
 from skyfan.wording import counted
 
 
@@ -25,12 +27,11 @@ def sources(record: Record) -> list[Block]:
 
 def _facts(record: Record) -> list[tuple[str, str, str]]:
     summary, payload = record.summary, record.payload
-    model = summary.model if summary and summary.model else record.tasks[0].model if record.tasks else None
     machines = summary.machines if summary else []
     rows = [
         ("Data", f"{payload.data_bucket}/{payload.data_prefix}", f"in {record.store.url}"),
         ("Results", f"{record.bucket.where}/{record.keys.result_path}", ""),
-        *([("Model", model.name, f"sha256 {model.sha256}")] if model else []),
+        *_program(record),
         ("Machine", " + ".join(machines) or "not told", "of the workers"),
     ]
     if record.execution:
@@ -38,13 +39,31 @@ def _facts(record: Record) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _program(record: Record) -> list[tuple[str, str, str]]:
+    program = record.program
+    if program is None:
+        return []
+    if not isinstance(program, ScriptRef):
+        return [("Model", program.name, f"sha256 {program.sha256}")]
+    return [
+        ("Script", program.name, f"sha256 {program.sha256}, of the names and the content of all files of its code"),
+        (
+            "Its code",
+            f"{record.payload.bucket}/{program.folder}",
+            f"the {program.object_type} that each task was given",
+        ),
+        ("What it printed", f"{record.bucket.where}/{record.keys.logs}/", "a log a task"),
+    ]
+
+
 def _mixed(record: Record) -> list[Block]:
-    """Say if tasks of one run used different models, or ran on different machines or programs."""
+    """Say if tasks of one run ran different models or scripts, or ran on different machines or programs."""
     summary = record.summary
     lines = []
-    if len(record.seen.models) > 1:
-        names = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(record.seen.models))
-        lines.append(f"its tasks used {len(record.seen.models)} models: {names}")
+    if len(record.seen.programs) > 1:
+        names = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(record.seen.programs))
+        what = "versions of a script" if record.scripted else "models"
+        lines.append(f"its tasks used {len(record.seen.programs)} {what}: {names}")
     if summary and len(summary.machines) > 1:
         lines.append(f"its tasks ran on {counted(len(summary.machines), 'kind')} of machine, which have several speeds")
     several = [name for name, versions in (summary.versions if summary else {}).items() if len(versions) > 1]
@@ -62,11 +81,13 @@ def _versions(record: Record) -> list[Block]:
 def _commands(record: Record) -> str:
     version = record.summary.versions.get("skyfan", [__version__])[-1] if record.summary else __version__
     store, run = shlex.quote(record.store.url), shlex.quote(record.id)
-    engine = " --engine aws" if record.execution else f" --store {store}"
+    dask = record.summary is not None and record.summary.drive.engine == DASK
+    engine = " --engine aws" if record.execution else f" --store {store}{' --engine dask' if dask else ''}"
+    allowed = " --allow-scripts" if record.scripted and not record.execution else ""  # on AWS the stack allows them
     return "\n".join(
         [
             f"pip install {shlex.quote(f'skyfan=={version}')}",
-            f"skyfan run payload.json --overwrite{engine}",
+            f"skyfan run payload.json --overwrite{engine}{allowed}",
             f"skyfan verify {run} --store {store}",
         ]
     )

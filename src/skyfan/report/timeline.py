@@ -81,14 +81,14 @@ def axis_of(spans: Sequence[Span]) -> Axis:
 
 
 def progress(spans: Iterable[Span]) -> list[tuple[float, int]]:
-    """Return the rows done by time: at most `MOST_STEPS` steps, the last one exact."""
-    ended = sorted((span.stop, span.rows) for span in spans)
+    """Return the rows done by time, of scripts the tasks: at most `MOST_STEPS` steps, the last one exact."""
+    ended = sorted((span.stop, 1 if span.rows is None else span.rows) for span in spans)
     every = math.ceil(len(ended) / MOST_STEPS)
-    steps, rows = [], 0
+    steps, done = [], 0
     for number, (at, count) in enumerate(ended, 1):
-        rows += count
+        done += count
         if number % every == 0 or number == len(ended):
-            steps.append((at, rows))
+            steps.append((at, done))
     return steps
 
 
@@ -99,7 +99,8 @@ class Mark(NamedTuple):
     start: float
     stop: float
     tasks: int
-    rows: int
+    rows: int | None
+    """None of scripts: nobody counts their rows."""
     rank: int
     """Of the first of them."""
     retried: bool
@@ -163,7 +164,8 @@ def _merged(number: int, lane: Sequence[Span], within: float) -> list[Mark]:
         last = marks[-1] if marks else None
         retried = span.attempt > 1
         if within and last and not retried and not last.retried and span.start - last.stop <= within:
-            marks[-1] = last._replace(stop=span.stop, tasks=last.tasks + 1, rows=last.rows + span.rows)
+            rows = None if last.rows is None or span.rows is None else last.rows + span.rows
+            marks[-1] = last._replace(stop=span.stop, tasks=last.tasks + 1, rows=rows)
         else:
             marks.append(Mark(number, span.start, span.stop, 1, span.rows, span.rank, retried))
     return marks

@@ -89,6 +89,8 @@ def partial(record: Record, done: int) -> list[Block]:
 def _sentence(record: Record) -> str:
     standing, summary = record.standing, record.summary
     done = f"{standing.tasks_ok:,} of {counted(standing.tasks, 'task')} done"
+    if record.scripted:
+        return f"{done}; {_of_scripts(record)}"
     if summary is None:
         of = f" of {standing.rows:,}" if standing.rows is not None else ""
         return f"{done}; {standing.rows_done:,}{of} rows in the catalogue so far. {unended(record)}"
@@ -100,18 +102,28 @@ def _sentence(record: Record) -> str:
     return f"{done}; {rows} {equal} {summary.rows_expected:,} rows expected."
 
 
+def _of_scripts(record: Record) -> str:
+    results = f"{record.seen.results:,}" if record.seen.results else "none"
+    ended = f"their scripts ended with exit code 0, and {results} of them left a result"
+    ended = ended if record.standing.tasks_ok else "no script has ended well"
+    said = f"{ended}. Which rows it predicted only the script knows."
+    return said if record.summary is not None else f"{said} {unended(record)}"
+
+
 def unended(record: Record) -> str:
     """Say why a run has no summary."""
     return "Its summary cannot be read." if record.unreadable else "The run has not come to its end."
 
 
 def _figures(record: Record) -> list[tuple[str, str, str]]:
-    summary = record.summary
-    model = summary.model if summary and summary.model else record.tasks[0].model if record.tasks else None
-    rows = summary.rows_out if summary else record.standing.rows_done
+    summary, program = record.summary, record.program
     figures = [
-        ("Rows", f"{rows:,}", "in the catalogue"),
-        ("Model", model.name if model else amounts.UNKNOWN, f"sha256 {model.sha256[:12]}" if model else ""),
+        _amount(record),
+        (
+            "Script" if record.scripted else "Model",
+            program.name if program else amounts.UNKNOWN,
+            f"sha256 {program.sha256[:12]}" if program else "",
+        ),
     ]
     if summary is None:
         return [*figures, ("Lies in", record.bucket.where, record.store.url)]
@@ -127,10 +139,17 @@ def _figures(record: Record) -> list[tuple[str, str, str]]:
         (
             "Where",
             " + ".join(summary.machines) or amounts.UNKNOWN,
-            f"results, {size(summary.bytes_out)}, in {_where(record)}",
+            f"{'logs and results' if record.scripted else f'results, {size(summary.bytes_out)},'} in {_where(record)}",
         ),
         *warned,
     ]
+
+
+def _amount(record: Record) -> tuple[str, str, str]:
+    if record.scripted:
+        return ("Tasks", f"{record.standing.tasks_ok:,}", f"done; results of {record.seen.results:,}")
+    rows = record.summary.rows_out if record.summary else record.standing.rows_done
+    return ("Rows", f"{rows:,}", "in the catalogue")
 
 
 def _where(record: Record) -> str:

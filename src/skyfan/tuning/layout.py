@@ -65,7 +65,7 @@ def layouts(whole: Plan, row_bytes: float, *, sizes: Iterable[str] = (), workers
 def _grouped(whole: Plan, count: int, row_bytes: float) -> Layout:
     partitions = [partition for task in whole.tasks for partition in task.partitions]
     payload: Payload = structs.replace(whole.payload, world_size=count)
-    tasks = plan(payload, partitions, whole.tasks[0].model)
+    tasks = plan(payload, partitions, whole.tasks[0].program)
     volume = Volume.of(Plan(payload, tasks, {}, [], []), row_bytes)
     return Layout(volume=volume, world_size=None if count == len(partitions) else count)
 

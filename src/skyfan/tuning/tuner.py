@@ -15,6 +15,7 @@ from skyfan.estimating.cautions import STACK_CONCURRENCY
 from skyfan.host import usable_cores
 from skyfan.keys import RunKeys
 from skyfan.prices import DEFAULT_REGION
+from skyfan.profiling.samples import refuse_script
 from skyfan.storage import open_store
 from skyfan.survey import parse_size
 from skyfan.tuning.asked import ARCHITECTURES, MEMORY_MB, Asked
@@ -67,11 +68,12 @@ def tune(
     Raises
     ------
     InputError
-        If what is asked does not go together, or no way can run.
+        If what is asked does not go together, the payload runs a script, or no way can run.
     SkyfanError
         As `skyfan.plan` and `skyfan.profiling.measuring.measure_profile`.
     """
     asked.check()
+    refuse_script(payload, "tune")
     for size in asked.partition_sizes:
         parse_size(size)
     if asked.pilots_on_aws:
