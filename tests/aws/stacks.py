@@ -1,10 +1,12 @@
 """A stack as CloudFormation describes it, around a state machine on moto, and what Lambda logs of its functions."""
 
 import json
+import os
 import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import boto3
@@ -19,21 +21,39 @@ PARAMETERS = {
     "DataPrefix": "25MB",
     "ResultPrefix": "results",
     "ModelPrefix": "models",
+    "ScriptPrefix": "scripts",
     "Architecture": "arm64",
     "InferMemory": "1769",
     "InferTimeout": "90",
     "InferStorage": "512",
     "InferLargeMemory": "3008",
     "InferLargeTimeout": "120",
+    "ScriptImage": "",
+    "ScriptMemory": "3008",
+    "ScriptTimeout": "900",
+    "ScriptStorage": "2048",
     "ControlMemory": "1769",
     "MaxConcurrency": "500",
     "ChildExecutionType": "EXPRESS",
 }
-FUNCTIONS = {"Initialize": "initialize", "Infer": "infer", "InferLarge": "infer-large", "Summarize": "summarize"}
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/scripts:1"
+FUNCTIONS = {
+    "Initialize": "initialize",
+    "Infer": "infer",
+    "InferLarge": "infer-large",
+    "Script": "script",
+    "Summarize": "summarize",
+}
 
 
 def client(service: str) -> Any:
-    return boto3.client(service, region_name="us-east-1")
+    """Return a client of the AWS that the environment names; it is kept, since every call of a function logs."""
+    return _client(service, os.environ["AWS_ENDPOINT_URL"])
+
+
+@cache
+def _client(service: str, address: str) -> Any:
+    return boto3.client(service, region_name="us-east-1", endpoint_url=address)
 
 
 def make_stack(state_machine: str, **parameters: str) -> None:

@@ -22,7 +22,7 @@ def store(in_folder: Path) -> Store:
 
 
 def broken_store(message: str = "the store failed") -> Any:
-    def infer(task: Any, store: Store, attempt: int = 1) -> Any:
+    def infer(task: Any, store: Store, attempt: int = 1, **options: Any) -> Any:
         error = StoreError(message)
         stages.record_failure(task, store.bucket(task.bucket), attempt, error)
         raise error

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from aws.stacks import FUNCTIONS, Context, client, deploy, group, lines, log
+from aws.stacks import FUNCTIONS, IMAGE, Context, client, deploy, group, lines, log
 from aws.states import Machine
 from bills import quantity, usd
 from skyfan.aws import bill, handlers
 from skyfan.aws.forecast import ASSUMED, forecast, prices_of
-from skyfan.aws.ledger import Configuration, Ledger
+from skyfan.aws.ledger import INIT_S, Configuration, Ledger, script_requests
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import describe_stack
 from skyfan.errors import InputError
@@ -25,7 +25,7 @@ from skyfan.payload import parse_payload
 from skyfan.prices import load_prices
 from skyfan.stages import preview
 from skyfan.storage import Store
-from skyfan.task import ModelRef, PartRef, Report, Seconds, TaskError
+from skyfan.task import ModelRef, PartRef, Report, ScriptRef, Seconds, TaskError
 from skyfan.watching import Billed
 
 RUN = "sky/results/one"
@@ -223,6 +223,70 @@ def test_requests_are_those_of_the_stages(ledger: Ledger) -> None:
     job = Job(tasks=5, partitions=5, rows=5 * 1278, bytes_in=5 * REF.bytes, bytes_out=5 * 400_000)
     assert quantity(ledger.cost(), "S3: PUT") == stage_requests(job, 2).put + AROUND_STAGES.put
     assert quantity(ledger.cost(), "S3: GET") == stage_requests(job, 2).get + AROUND_STAGES.get
+
+
+def test_a_standard_child_is_billed_for_asking_what_it_runs_too(configuration: Configuration) -> None:
+    ledger = Ledger(structs.replace(configuration, children="STANDARD"), US)
+    ledger.add(report(0, attempt=2))
+    ledger.add(report(1))
+    assert quantity(ledger.cost(), "transitions of STANDARD children") == 2 + 3
+
+
+@pytest.fixture
+def of_scripts(machine: Machine, definition: str) -> Ledger:
+    """Of a run of scripts, on a stack with an image."""
+    deploy(machine, definition, ScriptImage=IMAGE)
+    return Ledger(Configuration.of(describe_stack(Cloud(), "skyfan")), US, scripted=True)
+
+
+def scripted(rank: int, attempt: int = 1, seconds: float = 2.0, error: str | None = None) -> Report:
+    script = ScriptRef("code", "code/run.py", "run.py", "folder", "0" * 64)
+    return structs.replace(report(rank, attempt, seconds, error), model=None, script=script, part=None, rows_out=0)
+
+
+def test_scripts_are_billed_on_their_own_function(of_scripts: Ledger) -> None:
+    of_scripts.add(scripted(0, attempt=1, error="ScriptError"))
+    of_scripts.add(scripted(0, attempt=2))
+    of_scripts.add(scripted(1, error="WorkerError"))
+    cost, seconds = of_scripts.cost(), Decimal(str(2 * (2.0 + INIT_S) + 900 + INIT_S))
+    assert quantity(cost, "Lambda script: compute") == seconds * 3008 / 1024
+    assert quantity(cost, "Lambda script: /tmp above 512 MB") == seconds * (2048 - 512) / 1024
+    assert quantity(cost, "Lambda script: requests") == 3
+    assert not [line for line in cost.lines if line.what.startswith("Lambda infer")]
+    job = Job(tasks=3, partitions=3, rows=0, bytes_in=3 * REF.bytes, model_in_bucket=False)
+    asked = stage_requests(job, 3) + script_requests(3) + AROUND_STAGES
+    assert quantity(cost, "S3: PUT") == asked.put
+    assert quantity(cost, "S3: LIST") == asked.list
+    script_usd = usd(cost, "Lambda script")
+    assert of_scripts.attempt_usd() == script_usd / 3
+
+
+def test_a_run_of_scripts_reads_the_logs_of_its_own_functions(of_scripts: Ledger) -> None:
+    for function in ("infer", "infer-large"):
+        client("logs").delete_log_group(logGroupName=group(function))
+    of_scripts.add(scripted(0))
+    log_calls("initialize", 1)
+    log_calls("script", 1, memory_mb=3008)
+    log_calls("summarize", 1)
+    found = billed(of_scripts)
+    assert found.is_whole, found.notes
+    assert quantity(found.cost, "Lambda script: compute") == Decimal("2.501") * 3008 / 1024
+
+
+def test_a_run_of_a_model_asks_nothing_of_the_function_for_scripts(ledger: Ledger) -> None:
+    client("logs").delete_log_group(logGroupName=group("script"))
+    ledger.add(report(0))
+    for function in ("initialize", "infer", "summarize"):
+        log_calls(function, 1)
+    assert billed(ledger).is_whole
+
+
+def test_a_stack_of_an_earlier_version_has_no_function_for_scripts(machine: Machine, definition: str) -> None:
+    deploy(machine, definition)
+    stack = describe_stack(Cloud(), "skyfan")
+    for name in [name for name in stack.parameters if name.startswith("Script")]:
+        del stack.parameters[name]
+    assert "script" not in Configuration.of(stack).memory_mb
 
 
 def test_a_forecast_by_hand(configuration: Configuration, store: Store, asked: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A deployment: it changes what is named, goes on after an interrupt, and is taken back where it fails."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from skyfan.aws import stack as stacks
 from skyfan.aws.changes import Changes
 from skyfan.aws.deploying import deploy
 from skyfan.aws.destroying import destroy
+from skyfan.aws.overview import overview
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import Note, ResourceEvent, describe_stack, find_stack
 from skyfan.errors import AwsError, InputError, StackError
@@ -147,3 +149,36 @@ def test_a_new_stack_starts_no_more_tasks_than_the_account_may(
         stub.add_response("get_account_settings", {"AccountLimit": limits})
         assert deploying._fitting(cloud, None, said.append) == expected
     assert len(said) == bool(expected)
+
+
+def test_an_image_makes_a_function_for_scripts_and_without_it_that_goes(cloud: Cloud, package: Path) -> None:
+    image = f"{cloud.account}.dkr.ecr.us-east-1.amazonaws.com/scripts@sha256:{'0a' * 32}"
+    settings = {"ScriptImage": image, "ScriptPrefix": "Anomaly Detection", "ScriptMemory": "2048"}
+    stack = deployed(deploy(cloud, "scripted", settings, package=package, watch=Seen()))
+    functions, states = cloud.client("lambda"), cloud.client("stepfunctions")
+    found = functions.get_function(FunctionName="scripted-script")
+    made, variables = found["Configuration"], found["Configuration"]["Environment"]["Variables"]
+    assert (made["PackageType"], found["Code"]["ImageUri"]) == ("Image", image)
+    assert made["ImageConfigResponse"]["ImageConfig"]["Command"] == ["skyfan.aws.handlers.infer"]
+    assert (made["MemorySize"], made["Timeout"], made["EphemeralStorage"]["Size"]) == (2048, 900, 2048)
+    assert variables == {"SKYFAN_STORE": "s3://", "SKYFAN_ALLOW_SCRIPTS": "yes"}
+    assert stack.outputs["ScriptFunctionArn"] == made["FunctionArn"]
+    assert overview(cloud, "scripted").stack.parameters["ScriptImage"] == image
+
+    def workers() -> dict[str, str]:
+        text = states.describe_state_machine(stateMachineArn=stack.state_machine_arn)["definition"]
+        inside = json.loads(text)["States"]["InferAll"]["ItemProcessor"]["States"]
+        return {name: state["Parameters"]["FunctionName"] for name, state in inside.items() if "Parameters" in state}
+
+    def initialize_allows() -> str:
+        found = functions.get_function_configuration(FunctionName="scripted-initialize")
+        return str(found["Environment"]["Variables"]["SKYFAN_ALLOW_SCRIPTS"])
+
+    assert workers()["InferScript"] == made["FunctionArn"]
+    assert initialize_allows() == "yes"
+    now = deployed(deploy(cloud, "scripted", {"ScriptImage": ""}, package=package, watch=Seen()))
+    assert "ScriptFunctionArn" not in now.outputs
+    with pytest.raises(functions.exceptions.ResourceNotFoundException):
+        functions.get_function(FunctionName="scripted-script")
+    assert workers()["InferScript"] == workers()["Infer"]
+    assert initialize_allows() == "no"

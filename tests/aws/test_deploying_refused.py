@@ -39,6 +39,28 @@ def test_a_value_that_the_template_refuses(cloud: Cloud, package: Path) -> None:
     assert find_stack(cloud, "value") is None
 
 
+@pytest.mark.parametrize(
+    ("account", "region", "message"),
+    [
+        (
+            "999999999999",
+            "us-east-1",
+            "lies in account 999999999999, .*expected one in account 123456789012, region us-",
+        ),
+        ("123456789012", "eu-west-1", "region eu-west-1; expected one in account 123456789012, region us-east-1"),
+        ("public", "us-east-1", "is no image of ECR; expected its URI with a tag or digest"),
+    ],
+    ids=["account", "region", "registry"],
+)
+def test_an_image_that_the_stack_cannot_use(
+    moto: Cloud, package: Path, account: str, region: str, message: str
+) -> None:
+    image = f"{account}.dkr.ecr.{region}.amazonaws.com/scripts:1"
+    with pytest.raises(InputError, match=message):
+        deploy(moto, "image", {"ScriptImage": image}, package=package, watch=Seen())
+    assert find_stack(moto, "image") is None
+
+
 def test_an_absent_bucket(moto: Cloud, package: Path) -> None:
     with pytest.raises(InputError, match=r"bucket nowhere: there is none; expected one that exists: .*--data-bucket"):
         deploy(moto, "absent", {"DataBucket": "nowhere"}, package=package, watch=Seen())

@@ -6,21 +6,29 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from aws.policies import PLACE, allows, as_list
+from aws.stacks import IMAGE
 from skyfan.aws.iam import deployer_permissions, role_documents, runner_permissions
 from skyfan.aws.resolving import read_template
+from skyfan.cli import cli
 
 POLICY_LIMIT_CHARACTERS = 6144
 """Of a managed policy, without white space."""
 
 
+SCRIPTS = {"ScriptImage": IMAGE, "ScriptPrefix": "scripts/Anomaly Detection"}
+
+
 def all_documents() -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, role in role_documents({}, **PLACE).items():
-        for policy in role["Policies"]:
-            yield name, policy["PolicyDocument"]
+    for settings in ({}, SCRIPTS):
+        for name, role in role_documents(settings, **PLACE).items():
+            for policy in role["Policies"]:
+                yield name, policy["PolicyDocument"]
+        yield "runner", runner_permissions(**PLACE, settings=settings)
     yield "deployer", deployer_permissions(**PLACE)
-    yield "runner", runner_permissions(**PLACE)
+    yield "deployer", deployer_permissions(**PLACE, script_image=IMAGE.replace("/scripts", "/skyfan/scripts"))
 
 
 def test_no_action_is_open_and_every_resource_has_a_name() -> None:
@@ -31,7 +39,7 @@ def test_no_action_is_open_and_every_resource_has_a_name() -> None:
             assert not any("*" in action for action in as_list(statement["Action"])), (name, statement)
             for resource in as_list(statement["Resource"]):
                 if resource == "*":
-                    assert statement["Sid"] in {"DeliverLogs", "FindStacks", "LogDelivery"}, (name, statement)
+                    assert statement["Sid"] in {"DeliverLogs", "NoResource"}, (name, statement)
                 else:
                     assert "skyfan" in resource.split("*")[0], (name, resource)
             buckets = [item for item in as_list(statement["Resource"]) if item.startswith("arn:aws:s3:::")]
@@ -39,7 +47,8 @@ def test_no_action_is_open_and_every_resource_has_a_name() -> None:
                 for resource in buckets:
                     key = resource.partition("/")[2]
                     listing = statement["Action"] == ["s3:ListBucket"] and "Condition" in statement
-                    assert key.startswith(("surveys/", "results/", "models/")) or listing, (name, resource)
+                    folders = ("surveys/", "results/", "models/", "scripts/")
+                    assert key.startswith(folders) or listing, (name, resource)
 
 
 def test_every_role_of_the_template_is_there_and_nothing_grants_besides() -> None:
@@ -78,10 +87,56 @@ def test_a_runner_of_two_buckets_writes_each_where_it_belongs() -> None:
     assert not allows(document, "s3:ListBucket", "arn:aws:s3:::mine", s3_prefix="d/")
 
 
+def test_scripts_take_a_role_a_repository_and_a_folder_and_without_an_image_nothing() -> None:
+    account = PLACE["account"]
+    without, with_image = (role_documents(settings, **PLACE) for settings in ({}, SCRIPTS))
+    assert with_image.keys() - without.keys() == {"ScriptRole"}
+    asked = [
+        ("iam:CreateRole", f"arn:aws:iam::{account}:role/skyfan-ScriptRole-abc"),
+        ("lambda:CreateFunction", f"arn:aws:lambda:us-east-1:{account}:function:skyfan-script"),
+        ("logs:CreateLogGroup", f"arn:aws:logs:us-east-1:{account}:log-group:/aws/lambda/skyfan-script"),
+        ("ecr:SetRepositoryPolicy", f"arn:aws:ecr:us-east-1:{account}:repository/scripts"),
+    ]
+    for action, resource in asked:
+        assert allows(deployer_permissions(**PLACE, script_image=IMAGE), action, resource), action
+        assert not allows(deployer_permissions(**PLACE), action, resource), action
+    for settings, allowed in (({}, False), (SCRIPTS, True)):
+        runner = runner_permissions(**PLACE, settings=settings | {"Bucket": "mine"})
+        code = "arn:aws:s3:::mine/scripts/Anomaly Detection/run.py"
+        assert allows(runner, "s3:PutObject", code) is allowed
+        assert not allows(runner, "s3:PutObject", "arn:aws:s3:::mine/scripts/other/run.py")
+        found = allows(runner, "s3:ListBucket", "arn:aws:s3:::mine", s3_prefix="scripts/Anomaly Detection/")
+        assert found is allowed
+        logs = f"arn:aws:logs:us-east-1:{account}:log-group:/aws/lambda/skyfan-script:*"
+        assert allows(runner, "logs:FilterLogEvents", logs) is allowed
+
+
+def test_without_an_image_initialize_may_no_more_than_a_model_asks_for() -> None:
+    (policy,) = role_documents({"Bucket": "mine"}, **PLACE)["InitializeRole"]["Policies"]
+    document = policy["PolicyDocument"]
+    for action, key in (
+        ("s3:GetObject", "scripts/run.py"),
+        ("s3:DeleteObject", "results/one/0.json"),
+        ("s3:DeleteObject", "results/one/logs/00000.log"),
+    ):
+        assert not allows(document, action, f"arn:aws:s3:::mine/{key}"), key
+    assert not allows(document, "s3:ListBucket", "arn:aws:s3:::mine", s3_prefix="scripts/")
+
+
+def test_the_roles_of_a_stack_with_an_image_are_printed() -> None:
+    options = ["--account", PLACE["account"], "--region", "us-east-1", "--script-image", IMAGE]
+    printed = CliRunner().invoke(cli, ["aws", "iam", *options])
+    assert printed.exit_code == 0, printed.output
+    assert json.loads(printed.output).keys() >= {"ScriptRole", "InferRole"}
+    of_deployer = CliRunner().invoke(cli, ["aws", "iam", "--deployer", *options])
+    assert json.loads(of_deployer.output) == deployer_permissions(**PLACE, script_image=IMAGE)
+
+
 @pytest.mark.parametrize("region", ["us-east-1", "ap-southeast-1"])
 def test_a_policy_fits_into_iam(region: str) -> None:
     place = PLACE | {"region": region}
-    for document in (deployer_permissions(**place), runner_permissions(**place)):
+    with_scripts = deployer_permissions(**place, script_image=IMAGE), runner_permissions(**place, settings=SCRIPTS)
+    for document in (deployer_permissions(**place), runner_permissions(**place), *with_scripts):
         assert len(json.dumps(document, separators=(",", ":"))) <= POLICY_LIMIT_CHARACTERS
 
 

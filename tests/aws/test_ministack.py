@@ -78,7 +78,7 @@ def cloud(address: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         functions.create_function(
             FunctionName=name,
             Runtime="python3.11",
-            Handler=f"app.{'infer' if name == 'InferLarge' else name.lower()}",
+            Handler=f"app.{'infer' if name in {'InferLarge', 'Script'} else name.lower()}",
             Role="arn:aws:iam::000000000000:role/skyfan",
             Code={"ZipFile": content.getvalue()},
             Timeout=120,

@@ -22,6 +22,7 @@ from aws.runtime_api import Answer, RuntimeApi, running
 from factories import BANDS, make_rows, write_partition
 from skyfan import models
 from skyfan.aws import package
+from skyfan.aws.handlers import REPORTING_S
 from skyfan.aws.package import Package, build
 from skyfan.aws.wheels import fetch_wheels, resolve_cache
 from skyfan.errors import InputError, SkyfanError
@@ -218,6 +219,37 @@ def test_runs_the_shipped_model(function: Function, root: Path, asked: dict[str,
     verdict, _ = execute(function, {**asked, "data_prefix": "large"}, root)
     assert verdict["status"] == "complete"
     assert verdict["rows_out"] == 5
+
+
+def test_a_script_runs_under_lambdas_client(
+    tree: Path, runtime: Path, python: Path, root: Path, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    """As in the image for scripts, but for its libraries; Lambda's own client says how much time is left."""
+    code = root / "sky" / "scripts"
+    code.mkdir()
+    (code / "run.py").write_text("import os, time\nprint(os.environ['RANK'], os.getcwd(), flush=True)\n")
+    (code / "slow.py").write_text("import time\ntime.sleep(300)\n")
+    (tmp_path / "tmp").mkdir()  # for what functions that are ended leave behind
+    variables = {"SKYFAN_STORE": str(root), "SKYFAN_ALLOW_SCRIPTS": "yes", "TMPDIR": str(tmp_path / "tmp")}
+    place: dict[str, Any] = {"python": python, "task_root": tree, "runtime": runtime, "environment": variables}
+    del asked["model"]
+    asked |= {"S3_object_name": "scripts", "script": "run.py"}
+    verdict, answers = execute(lambda handler: running(handler, **place), asked, root)
+    assert verdict["status"] == "complete"
+    assert [answer["answer"]["rank"] for answer in answers] == [0, 1, 2, 3]
+    run = root / "sky" / "results" / "one"
+    assert (run / "logs" / "00002.log").read_text() == "2 /tmp/scripts\n"
+
+    with running("skyfan.aws.handlers.initialize", **place) as api:
+        event = {"payload": asked | {"script": "slow.py", "result_path": "results/slow"}}
+        begun = said(api.invoke({"request": event, "execution": EXECUTION}))
+    task, *_ = json.loads((root / begun["bucket"] / begun["pending_key"]).read_text())
+    with running("skyfan.aws.handlers.infer", **place) as api:
+        told = {"task": task, "started_at": begun["started_at"], "max_attempts": 3, "retry_count": 0}
+        answer = api.invoke(told, timeout_s=REPORTING_S + 5)
+    assert (answer.ok, answer.body["errorType"]) == (False, "ScriptError")
+    failure = json.loads((root / "sky" / "results" / "slow" / "failures" / "00000.json").read_text())
+    assert failure["ending"]["wall_s"] < REPORTING_S + 5
 
 
 def test_a_failure_is_told(function: Function) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from aws.policies import PLACE
-from skyfan.aws import forecast, iam
+from skyfan.aws import forecast, handlers, iam
 from skyfan.aws.iam import deployer_permissions, runner_permissions
 from skyfan.aws.template import parameter_defaults
 from skyfan.cost import GB_BYTES
@@ -68,6 +68,14 @@ def test_an_upload_costs_what_the_page_says() -> None:
         requests = partitions + 2 + 2 * -(-(partitions + 1) // 1000)
         numbers.append(format(requests * load_prices().s3_put.unit_usd, ".5f"))
     assert f"| `skyfan aws upload`: requests | {' | '.join(numbers)} |" in DOCS.read_text()
+
+
+def test_the_page_s_parameters_of_scripts_have_their_defaults() -> None:
+    section = DOCS.read_text().split("\n## Scripts\n")[1].split("\n## ")[0]
+    shown = dict(re.findall(r"^\| `(Script\w+)` \| `?([\w,]+)`?(?: MB| s)? \|", section, re.MULTILINE))
+    defaults = {name: value for name, value in parameter_defaults().items() if name.startswith("Script") and value}
+    assert {name: value.replace(",", "") for name, value in shown.items()} == defaults
+    assert f"is ended {handlers.REPORTING_S:.0f} s before" in section
 
 
 def test_every_message_that_the_page_explains_is_one() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 from statelint.config import Config
@@ -14,9 +15,12 @@ from statelint.linter import Linter
 from aws.states import FUNCTIONS, DiedError, Handler, Machine, filled
 from skyfan import errors, mapping
 from skyfan.aws import execution, handlers
+from skyfan.aws.resolving import read_template
+from skyfan.aws.script_forecast import MOST_INIT_S
 from skyfan.keys import RunKeys
 from skyfan.storage import Store
 from skyfan.summary import Summary, decode_summary
+from skyfan.task import ScriptRef, Task
 
 SERVICE = {
     "Lambda.AWSLambdaException",
@@ -61,7 +65,8 @@ def subclasses(kind: type[errors.SkyfanError]) -> Iterator[type[errors.SkyfanErr
 
 def test_one_task_a_function(tasks: dict[str, dict[str, Any]]) -> None:
     named = {name: state["Parameters"]["FunctionName"] for name, state in tasks.items()}
-    assert named == {name: f"${{{name}Function}}" for name in FUNCTIONS}
+    states = {name: "InferScript" if name == "Script" else name for name in FUNCTIONS}
+    assert named == {state: f"${{{name}Function}}" for name, state in states.items()}
 
 
 def test_every_task_has_a_time_limit(definition: str, tasks: dict[str, dict[str, Any]]) -> None:
@@ -108,6 +113,33 @@ def test_a_task_that_died_is_tried_once_more_on_the_larger_worker(tasks: dict[st
 def test_the_larger_worker_is_handed_what_the_usual_one_was(tasks: dict[str, dict[str, Any]]) -> None:
     usual, larger = (tasks[name]["Parameters"]["Payload"] for name in ("Infer", "InferLarge"))
     assert larger == usual | {"caught.$": "$.caught"}
+
+
+def test_a_script_goes_to_its_own_worker_and_a_model_to_the_usual_one(
+    definition: str, states: dict[str, dict[str, Any]]
+) -> None:
+    asked, parent = states["HasScript"], json.loads(definition)["States"]["InferAll"]["ItemProcessor"]
+    assert parent["StartAt"] == "HasScript"
+    (rule,) = asked["Choices"]
+    assert rule == {"Variable": "$.task.script", "IsPresent": True, "Next": "InferScript"}
+    assert asked["Default"] == "Infer"
+    for script, there in ((None, False), (ScriptRef("code", "code/x.py", "x.py", "folder", "0" * 64), True)):
+        item = json.loads(
+            msgspec.json.encode(Task(0, "b", "r", "d", partitions=(), model=None, batch_size=1, script=script))
+        )
+        assert ("script" in item) is there, "what the rule asks is whether a task's JSON has the key"
+
+
+def test_a_script_s_worker_is_handed_what_the_usual_one_is(tasks: dict[str, dict[str, Any]]) -> None:
+    usual, scripts = tasks["Infer"], tasks["InferScript"]
+    assert scripts["Parameters"]["Payload"] == usual["Parameters"]["Payload"]
+    assert scripts["Retry"] == usual["Retry"]
+    assert "Catch" not in scripts
+
+
+def test_a_script_s_state_outlasts_its_function(tasks: dict[str, dict[str, Any]]) -> None:
+    longest_s = read_template()["Parameters"]["ScriptTimeout"]["MaxValue"]
+    assert tasks["InferScript"]["TimeoutSeconds"] >= longest_s + MOST_INIT_S
 
 
 def test_the_maps_results_stay_out_of_the_state(states: dict[str, dict[str, Any]]) -> None:

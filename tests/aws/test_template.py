@@ -11,9 +11,17 @@ import pytest
 import yaml
 
 from skyfan.aws import execution, handlers
+from skyfan.aws.script_image import SCRIPTS_VARIABLE, read_image
+from skyfan.errors import InputError
 from skyfan.keys import RunKeys
 
-FUNCTIONS = {"Initialize": "initialize", "Infer": "infer", "InferLarge": "infer", "Summarize": "summarize"}
+FUNCTIONS = {
+    "Initialize": "initialize",
+    "Infer": "infer",
+    "InferLarge": "infer",
+    "Script": "infer",
+    "Summarize": "summarize",
+}
 RUN = RunKeys("results/one")
 
 
@@ -65,7 +73,10 @@ def pattern(resource: Any) -> str:
     if isinstance(resource, dict) and "Sub" in resource:
         text, names = resource["Sub"] if isinstance(resource["Sub"], list) else (resource["Sub"], {})
         bucket = "data" if names.get("Name", {}).get("If", [""])[0] == "HasDataBucket" else "result"
-        known = {"Name": bucket, "ResultPrefix": "results", "DataPrefix": "surveys", "ModelPrefix": "models"}
+        known = {"ResultPrefix": "results", "DataPrefix": "surveys", "ModelPrefix": "models", "ScriptPrefix": "scripts"}
+        with_scripts = {name: value["If"][1] for name, value in names.items() if value.get("If", "")[0] == "HasScripts"}
+        known |= {name: known[what["Ref"]] if isinstance(what, dict) else what for name, what in with_scripts.items()}
+        known["Name"] = bucket
         return re.sub(r"\$\{([\w:]+)\}", lambda match: known.get(match[1], match[1]), text)
     return json.dumps(resource)
 
@@ -129,7 +140,7 @@ def test_only_log_delivery_has_no_resource(template: dict[str, Any]) -> None:
 def test_every_function_has_a_role_and_a_log_of_its_own(template: dict[str, Any]) -> None:
     functions = of_type(template, "Lambda::Function")
     assert {name.removesuffix("Function") for name in functions} == FUNCTIONS.keys()
-    assert len({str(function["Role"]) for function in functions.values()}) == 4
+    assert len({str(function["Role"]) for function in functions.values()}) == len(FUNCTIONS)
     logs = of_type(template, "Logs::LogGroup")
     for name, function in functions.items():
         group = logs[name.replace("Function", "Logs")]["LogGroupName"]["Sub"]
@@ -139,9 +150,13 @@ def test_every_function_has_a_role_and_a_log_of_its_own(template: dict[str, Any]
 def test_the_functions_are_our_handlers(template: dict[str, Any]) -> None:
     for name, function in of_type(template, "Lambda::Function").items():
         handler = FUNCTIONS[name.removesuffix("Function")]
-        assert function["Handler"] == f"{handlers.__name__}.{handler}"
+        if name == "ScriptFunction":
+            assert function["ImageConfig"] == {"Command": [f"{handlers.__name__}.{handler}"]}
+            assert not {"Handler", "Runtime"} & function.keys()
+        else:
+            assert function["Handler"] == f"{handlers.__name__}.{handler}"
+            assert function["Runtime"] == "python3.13"
         assert callable(getattr(handlers, handler))
-        assert function["Runtime"] == "python3.13"
         assert function["Environment"]["Variables"]["SKYFAN_STORE"] == handlers.DEFAULT_STORE
 
 
@@ -159,7 +174,7 @@ def test_a_task_and_its_second_try_fit_into_an_express_child(template: dict[str,
 
 def test_logs_end(template: dict[str, Any]) -> None:
     groups = of_type(template, "Logs::LogGroup")
-    assert len(groups) == 5
+    assert len(groups) == 6
     assert all(group["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
 
 
@@ -210,6 +225,70 @@ def test_initialize_may_write_its_plan_and_delete_what_a_run_wrote(template: dic
     assert not allows(role, "s3:DeleteObject", "surveys/1.pt")
 
 
+def test_initialize_reads_code_and_deletes_what_scripts_left(template: dict[str, Any]) -> None:
+    role = of_type(template, "IAM::Role")["InitializeRole"]
+    assert allows(role, "s3:GetObject", "scripts/code/run.py")
+    assert not allows(role, "s3:PutObject", "scripts/code/run.py")
+    for key in (RUN.log(3), RUN.result(3), RUN.result(12_345)):
+        assert allows(role, "s3:DeleteObject", key)
+    for key in (f"{RUN.result_path}/table.csv", "scripts/code/run.py", "scripts/0.json"):
+        assert not allows(role, "s3:DeleteObject", key)
+
+
+def test_a_script_may_do_as_it_likes_below_the_results_and_only_read_elsewhere(template: dict[str, Any]) -> None:
+    role = of_type(template, "IAM::Role")["ScriptRole"]
+    for key in (RUN.result(3), RUN.log(3), RUN.report(3), RUN.failure(3), f"{RUN.result_path}/plots/a.png"):
+        for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
+            assert allows(role, action, key)
+    for key in ("scripts/code/run.py", "models/tiny.onnx", "elsewhere/x", "payload.json"):
+        assert not allows(role, "s3:PutObject", key)
+        assert not allows(role, "s3:DeleteObject", key)
+    assert allows(role, "s3:GetObject", "scripts/code/run.py")
+    assert not allows(role, "s3:GetObject", "models/tiny.onnx")
+    granted = {action.split(":")[0] for item in statements(role) for action in as_list(item["Action"])}
+    assert granted == {"logs", "s3"}
+
+
+def test_no_script_runs_on_a_stack_without_an_image(template: dict[str, Any]) -> None:
+    functions = of_type(template, "Lambda::Function")
+    said = {name: item["Environment"]["Variables"].get(SCRIPTS_VARIABLE) for name, item in functions.items()}
+    assert said == dict.fromkeys(functions) | {
+        "InitializeFunction": {"If": ["HasScripts", "yes", "no"]},
+        "ScriptFunction": "yes",
+    }
+    assert template["Parameters"]["ScriptImage"]["Default"] == ""
+    of_scripts = {name for name, item in template["Resources"].items() if item.get("Condition") == "HasScripts"}
+    assert of_scripts == {"ScriptFunction", "ScriptLogs", "ScriptRole"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "taken"),
+    [
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/scripts:1", True),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/a/b-c_d.e:v1.2-x", True),
+        (f"123456789012.dkr.ecr.us-east-1.amazonaws.com/scripts@sha256:{'0a' * 32}", True),
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/scripts", False),
+        ("docker.io/library/python:3.13", False),
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/scripts:1\n", False),
+        ("1234.dkr.ecr.us-east-1.amazonaws.com/scripts:1", False),
+    ],
+)
+def test_the_template_takes_the_images_that_a_deployment_does(
+    template: dict[str, Any], uri: str, *, taken: bool
+) -> None:
+    pattern = template["Parameters"]["ScriptImage"]["AllowedPattern"]
+    assert (re.fullmatch(pattern, uri) is not None) is taken
+    if taken:
+        assert read_image(uri).repository in uri
+        return
+    with pytest.raises(InputError, match="is no image of ECR"):
+        read_image(uri)
+
+
+def test_folders_may_have_blanks_in_their_names(template: dict[str, Any]) -> None:
+    assert re.fullmatch(template["Parameters"]["ScriptPrefix"]["AllowedPattern"], "Anomaly Detection")
+
+
 def test_summarize_may_write_its_summary_only(template: dict[str, Any]) -> None:
     role = of_type(template, "IAM::Role")["SummarizeRole"]
     assert allows(role, "s3:PutObject", RUN.summary)
@@ -223,7 +302,7 @@ def test_the_data_is_only_read(template: dict[str, Any]) -> None:
         assert not allows(role, "s3:PutObject", "surveys/1.pt", "data")
         assert not allows(role, "s3:DeleteObject", "surveys/1.pt", "data")
         assert not allows(role, "s3:GetObject", "other/1.pt", "data")
-        reads = name in {"InitializeRole", "InferRole", "InferLargeRole"}
+        reads = name in {"InitializeRole", "InferRole", "InferLargeRole", "ScriptRole"}
         assert allows(role, "s3:GetObject", "surveys/25MB/1.pt", "data") == reads
 
 
@@ -237,7 +316,10 @@ def test_the_state_machine_may_start_what_it_starts(template: dict[str, Any]) ->
     assert allows(role, "s3:PutObject", f"{RUN.map_results}/x/manifest.json")
     assert not allows(role, "s3:PutObject", RUN.report(3))
     (invoke,) = (item for item in statements(role) if item["Action"] == ["lambda:InvokeFunction"])
-    assert len(invoke["Resource"]) == 4
+    assert len(invoke["Resource"]) == len(FUNCTIONS)
+    without = {"GetAtt": "InferFunction.Arn"}
+    assert {"If": ["HasScripts", {"GetAtt": "ScriptFunction.Arn"}, without]} in invoke["Resource"]
+    assert without in invoke["Resource"], "without an image it may start no more than it may anyway"
 
 
 def test_the_definition_is_the_file_with_its_names_filled_in(template: dict[str, Any]) -> None:

@@ -41,13 +41,18 @@ def test_the_machine_that_ships_is_drawn_as_it_is_defined() -> None:
     assert states["InferAll"].detail == "Distributed Map, EXPRESS children"
     assert [state.name for state in states["InferAll"].inner[0].states] == list(inside)
     assert states["Infer"].detail == "Lambda: InferFunction"
-    assert [(retry.max_attempts, len(retry.errors)) for retry in states["Infer"].retries] == [(5, 4), (15, 1), (2, 2)]
+    assert [(retry.max_attempts, len(retry.errors)) for retry in states["Infer"].retries] == [(5, 4), (15, 1), (2, 3)]
     assert Edge("AnythingPending", "InferAll", "choice", "pending > 0") in machine.edges
     assert Edge("AnythingPending", "Summarize", "default") in machine.edges
     assert Edge("InferAll", "Summarize", "catch", errors=("States.ALL",)) in machine.edges
     caught = tuple(inside["Infer"]["Catch"][0]["ErrorEquals"])
-    assert states["InferAll"].inner[0].edges == (Edge("Infer", "InferLarge", "catch", errors=caught),)
-    assert {name for name, state in states.items() if state.ends} == {"Infer", "InferLarge", "RunFailed", "Done"}
+    assert states["InferAll"].inner[0].edges == (
+        Edge("HasScript", "InferScript", "choice", "task.script is present"),
+        Edge("HasScript", "Infer", "default"),
+        Edge("Infer", "InferLarge", "catch", errors=caught),
+    )
+    ends = {"Infer", "InferLarge", "InferScript", "RunFailed", "Done"}
+    assert {name for name, state in states.items() if state.ends} == ends
 
 
 def test_what_a_placeholder_names_is_only_filled_in_where_a_parameter_has_it() -> None:

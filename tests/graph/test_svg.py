@@ -62,7 +62,7 @@ def test_the_machine_that_ships_says_what_it_does() -> None:
         'status = "failed"',
         "any error",
         "5\N{MULTIPLICATION SIGN} Lambda.AWSLambdaException +3 more",
-        "2\N{MULTIPLICATION SIGN} StoreError, WorkerError",
+        "2\N{MULTIPLICATION SIGN} StoreError, WorkerError, ScriptError",
         "Fail · RunFailedError",
         "Start",
         "End",
@@ -87,10 +87,11 @@ def test_it_can_be_read_aloud() -> None:
     assert desc is not None
     assert labels == [title.get("id"), desc.get("id")]
     assert title.text == "A & B"
-    assert "9 states, from Initialize." in (desc.text or "")
+    assert "11 states, from Initialize." in (desc.text or "")
     assert "AnythingPending leads to InferAll, pending > 0." in (desc.text or "")
     assert "InferAll leads to Summarize, after any error." in (desc.text or "")
-    assert "Inside InferAll, from Infer: Infer leads to InferLarge, after Lambda.Unknown, " in (desc.text or "")
+    assert "Inside InferAll, from HasScript: HasScript leads to InferScript, " in (desc.text or "")
+    assert "Infer leads to InferLarge, after Lambda.Unknown, " in (desc.text or "")
 
 
 @settings(max_examples=60, deadline=None)

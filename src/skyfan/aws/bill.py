@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -49,11 +49,25 @@ class Logged:
         )
 
 
-def read_logs(cloud: Cloud, stack: str, run: str, start_ms: int, stop_ms: int) -> Logged:
+def read_logs(
+    cloud: Cloud, stack: str, run: str, start_ms: int, stop_ms: int, *, functions: Sequence[str] = FUNCTIONS
+) -> Logged:
     """Read what Lambda logged of a run's invocations in a span of time.
 
     Each invocation says in a line of its own which run it is of, with the id that is in all of Lambda's lines: so runs
     on one stack are told apart.
+
+    Parameters
+    ----------
+    cloud : Cloud
+    stack : str
+        Its name.
+    run : str
+        `<bucket>/<result_path>`.
+    start_ms, stop_ms : int
+        Milliseconds since 1970.
+    functions : sequence of str
+        Those that such a run calls.
 
     Raises
     ------
@@ -61,7 +75,7 @@ def read_logs(cloud: Cloud, stack: str, run: str, start_ms: int, stop_ms: int) -
         If the logs cannot be read.
     """
     found = Logged()
-    for function in FUNCTIONS:
+    for function in functions:
         group = f"/aws/lambda/{stack}-{function}"
         sizes: Counter[str] = Counter()
         reports: dict[str, tuple[int, int]] = {}
@@ -121,12 +135,14 @@ def bill(
         Called while waiting.
     """
     states, notes = _measured_states(cloud, execution["executionArn"], ledger)
-    notes.append("S3 requests are reckoned from what each stage asks for; storage is not in it")
+    left_out = "what scripts ask for by themselves and storage are" if ledger.scripted else "storage is"
+    notes.append(f"S3 requests are reckoned from what each stage asks for; {left_out} not in it")
     ended_early = execution.get("status") in {"ABORTED", "TIMED_OUT"}  # without Summarize
     expected, start_ms = ledger.attempts + CONTROL_CALLS - ended_early, _ms(execution["startDate"]) - 1000
 
     def read() -> Logged:
-        return read_logs(cloud, stack, run, start_ms, round(1000 * time.time()) + 60_000)
+        now_ms = round(1000 * time.time())
+        return read_logs(cloud, stack, run, start_ms, now_ms + 60_000, functions=ledger.functions)
 
     try:
         logged = _wait_for_lines(read, expected, wait_s, tick)

@@ -13,6 +13,7 @@ from skyfan.aws import stack as stacks
 from skyfan.aws.archive import Archive, read_archive
 from skyfan.aws.changes import Change, Changes, ChangeSet, create_change_set, drop, execute, read_changes
 from skyfan.aws.package import build
+from skyfan.aws.script_image import check_image
 from skyfan.aws.session import Cloud, explained
 from skyfan.aws.stack import NEVER_LIVED, Note, Stack, Watch
 from skyfan.aws.template import check_settings, definition_text, parameter_defaults
@@ -118,7 +119,7 @@ def deploy(
     Raises
     ------
     InputError
-        If a setting, the package or a bucket cannot be used.
+        If a setting, the package, an image or a bucket cannot be used.
     StackError
         If the stack cannot be deployed to as it is, or what is asked for cannot be planned.
     AwsError
@@ -129,6 +130,8 @@ def deploy(
     settings = {**_fitting(cloud, stack, watch), **settings}
     _check_deployable(stack, dry_run)
     _check_buckets(cloud, settings)
+    if settings.get("ScriptImage"):
+        check_image(settings["ScriptImage"], cloud.account, cloud.region)
     bucket = settings.get("CodeBucket") or (stack and stack.parameters.get("CodeBucket"))
     bucket = bucket or buckets.default_code_bucket(cloud)
     with _packaged(package, _value(settings, stack, "Architecture"), watch) as archive:

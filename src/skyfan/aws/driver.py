@@ -12,6 +12,8 @@ from skyfan.aws.following import CLOCKS_S, Following, OverBudgetError
 from skyfan.aws.forecast import forecast, prices_of
 from skyfan.aws.ledger import Configuration, Ledger
 from skyfan.aws.machine import check_same, describe, find_execution, raise_failed, start, stop
+from skyfan.aws.script_forecast import script_forecast
+from skyfan.aws.script_image import refusal
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import Stack, describe_stack
 from skyfan.errors import (
@@ -131,14 +133,18 @@ def preview(
 
 
 def check_place(payload: Payload, stack: Stack) -> None:
-    """Check that a stack's functions may read and write where a payload says.
+    """Check that a stack runs what a payload asks for, and that its functions may read and write where it says.
 
     Raises
     ------
+    ScriptsRefusedError
+        If it asks for a script, and the stack runs none.
     PayloadError
-        If not.
+        If a place is another than the stack's.
     """
     given = stack.parameters
+    if payload.is_script and payload.script is not None and not given.get("ScriptImage"):
+        raise refusal(payload.script, stack.name)
     for key, value, own in (
         ("bucket", payload.bucket, stack.bucket),
         ("data_bucket", payload.data_bucket, stack.data_bucket),
@@ -152,6 +158,9 @@ def check_place(payload: Payload, stack: Stack) -> None:
     places.append(("data_prefix", payload.data_prefix, "DataPrefix", True))
     if payload.model is not None and payload.model.endswith(".onnx"):
         places.append(("model", payload.model, "ModelPrefix", False))
+    if payload.is_script and payload.s3_object_name is not None:
+        folder = payload.s3_object_name.removesuffix("/")
+        places.append(("S3_object_name", folder, "ScriptPrefix", payload.object_type == "folder"))
     for key, value, parameter, may_be in places:
         own = given.get(parameter, "")
         if not value.startswith(f"{own}/") and not (may_be and value == own):
@@ -211,7 +220,7 @@ class _Driver:
             return None
         workers = min(self.payload.max_concurrency or len(plan.pending), self._configuration.max_concurrency)
         self.watch(Planned.of(plan, min(workers, len(plan.pending))))
-        ledger = Ledger(self._configuration, prices)
+        ledger = Ledger(self._configuration, prices, scripted=self.payload.is_script)
         following = Following(
             self.cloud,
             self.execution,
@@ -240,14 +249,17 @@ class _Driver:
     def _price(self, plan: Plan, prices: Prices, notes: list[str]) -> None:
         if not plan.pending:
             return  # two calls that sum up what is there
-        known = forecast(plan, self._bucket, self._configuration, prices)
+        reckon = script_forecast if self.payload.is_script else forecast
+        known = reckon(plan, self._bucket, self._configuration, prices)
         plan.warnings.extend(known.warnings)
         self.watch(Priced(self.run, known.estimate, (*known.basis, *notes)))
         high, limit = known.estimate.high.total_usd, self.limit_usd
         if limit is not None and high > limit:
+            less = ", or give a smaller --task-timeout-s" if self.payload.is_script else ""
             raise BudgetError(
                 f"{self.run}: may cost {high:.4f} USD (about {known.estimate.typical.total_usd:.4f}); expected at most "
-                f"{limit} (--max-cost): allow more, or take fewer partitions with --file-limit. Nothing was started",
+                f"{limit} (--max-cost): allow more, or take fewer partitions with --file-limit{less}. Nothing was "
+                "started",
                 exit_code=2,
             )
 

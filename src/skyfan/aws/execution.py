@@ -13,6 +13,7 @@ import msgspec
 
 from skyfan import stages
 from skyfan.aws.messages import Begun, Ended, Inferred, Item, Start, Verdict
+from skyfan.aws.script_image import refusal
 from skyfan.claim import read_claim
 from skyfan.errors import AttemptsSpentError, PayloadError, SkyfanError, StoreError
 from skyfan.keys import RunKeys
@@ -36,11 +37,20 @@ MAX_ITEM_BYTES = 200_000
 MAX_MESSAGE = 1000
 
 
-def begin(start: Start, store: Store) -> Begun:
+def begin(start: Start, store: Store, *, allow_scripts: bool = False) -> Begun:
     """Plan a run, and store what of it is to be done.
+
+    Parameters
+    ----------
+    start : Start
+    store : Store
+    allow_scripts : bool
+        Whether the stack has a function that runs scripts.
 
     Raises
     ------
+    ScriptsRefusedError
+        If the payload runs a script, and the stack none.
     ClaimedError
         If the result path belongs to another payload, or another driver is at work there.
     SkyfanError
@@ -50,6 +60,8 @@ def begin(start: Start, store: Store) -> Begun:
     request = start.request
     payload, warnings = parse_payload(request.payload, source="of the execution")
     _check_limits(payload)
+    if payload.is_script and payload.script is not None and not allow_scripts:
+        raise refusal(payload.script)
     bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
     _check_sizes(stages.preview(payload, store, overwrite=request.overwrite).pending)
     with _driving(bucket, keys, start.execution):
@@ -78,8 +90,15 @@ def begin(start: Start, store: Store) -> Begun:
     )
 
 
-def infer_item(item: Item, store: Store) -> Inferred:
+def infer_item(item: Item, store: Store, *, allow_scripts: bool = False, time_left_s: float | None = None) -> Inferred:
     """Do one task.
+
+    Parameters
+    ----------
+    item : Item
+    store : Store
+    allow_scripts, time_left_s
+        As for `skyfan.stages.infer`.
 
     Raises
     ------
@@ -88,9 +107,14 @@ def infer_item(item: Item, store: Store) -> Inferred:
     SkyfanError
         As `skyfan.stages.infer`.
     """
-    attempt = _attempt(item, store.bucket(item.task.bucket))
+    bucket = store.bucket(item.task.bucket)
+    attempt = _attempt(item, bucket)
+    if item.task.script is not None and not allow_scripts:  # as when the image was taken from the stack meanwhile
+        refused = refusal(item.task.script.said)
+        stages.record_failure(item.task, bucket, attempt, refused)
+        raise refused
     try:
-        report = stages.infer(item.task, store, attempt)
+        report = stages.infer(item.task, store, attempt, allow_scripts=allow_scripts, time_left_s=time_left_s)
     except SkyfanError as error:
         if error.may_pass and attempt >= item.max_attempts:
             raise AttemptsSpentError(f"after {counted(attempt, 'attempt')}: {error}") from error
@@ -214,6 +238,7 @@ def _measure(ended: Ended, bucket: Bucket, keys: RunKeys, tasks: Sequence[Task])
         started_at=begun.started_at,
         run_wall_s=_seconds_between(begun.started_at, utc_now()),
         map_wall_s=_seconds_between(begun.planned_at, ended.map_ended_at) if tasks else 0.0,
+        engine="aws",
         workers=most_at_once(spans),
         tasks=done,
         rows=rows,
@@ -246,11 +271,12 @@ def _seconds_between(start: str, stop: str) -> float:
 def _verdict(begun: Begun, summary: Summary) -> Verdict:
     """Say how an execution ends.
 
-    As failed if its map failed, or if more tasks are not done than the payload tolerates; what it tolerates is a
-    success, whose status is `incomplete` all the same.
+    As failed if its map failed, if more tasks are not done than the payload tolerates, or if one failed of what every
+    other would meet; what it tolerates is a success, whose status is `incomplete` all the same.
     """
     missing = summary.tasks - summary.tasks_ok
-    failed = not summary.complete and (begun.map_error is not None or missing > begun.tolerated_failure_count)
+    hopeless = missing > begun.tolerated_failure_count or any(found.error.ends_run for found in summary.failures)
+    failed = not summary.complete and (begun.map_error is not None or hopeless)
     said = [f"{summary.run}: {summary.tasks_ok} of {counted(summary.tasks, 'task')} done", *summary.problems]
     if failed and begun.map_error is not None:
         said.append(f"the map ended with {begun.map_error.get('Error', 'an unknown error')}")

@@ -112,9 +112,9 @@ def _speed(reports: Sequence[Report], first: Task, configuration: Configuration)
         s_per_task=ASSUMED.s_per_task * slower,
         s_per_cold_start=ASSUMED.s_per_cold_start * slower,
     )
-    shipped = first.model.name == DEFAULT
+    shipped = first.program.name == DEFAULT
     spread = SPREAD_SHIPPED if shipped else SPREAD_UNKNOWN
-    model = "" if shipped else f", which is not {first.model.name}"
+    model = "" if shipped else f", which is not {first.program.name}"
     return (
         speed,
         spread,
@@ -147,7 +147,7 @@ def _job(plan: Plan, reports: Sequence[Report]) -> Job:
         rows=rows,
         bytes_in=sum(task.size_bytes for task in pending),
         bytes_out=rows * PART_ROW_BYTES,
-        model_in_bucket=pending[0].model.name.endswith(".onnx"),
+        model_in_bucket=pending[0].program.name.endswith(".onnx"),
     )
 
 
@@ -169,6 +169,11 @@ def _warnings(plan: Plan, configuration: Configuration, speed: Speed, job: Job) 
     # the longest way that is likely: all the time of the usual worker, then of the larger one
     longest_s = usual_s + min(given_s, configuration.infer_large_timeout_s)
     longest_s = max(longest_s, plan.payload.max_attempts * work_s)
+    yield from outlasting(longest_s, configuration)
+
+
+def outlasting(longest_s: float, configuration: Configuration) -> Iterator[str]:
+    """Warn of a task that may, with all its attempts, take longer than its child."""
     if configuration.children == "EXPRESS" and longest_s > EXPRESS_S:
         yield (
             f"a task may take {longest_s:.0f} s with all its attempts, and its EXPRESS child is ended after "

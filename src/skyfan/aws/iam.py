@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from skyfan.aws.resolving import FUNCTIONS, Place, Resolver, read_template, values_of
+from skyfan.aws.resolving import FUNCTIONS, SCRIPT, Place, Resolver, read_template, values_of
+from skyfan.aws.script_image import read_image
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -56,6 +57,7 @@ def deployer_permissions(
     code_bucket: str | None = None,
     bucket: str | None = None,
     data_bucket: str | None = None,
+    script_image: str | None = None,
 ) -> dict[str, Any]:
     """Return what a person needs to deploy, look at and destroy a stack, as one policy document.
 
@@ -66,17 +68,26 @@ def deployer_permissions(
         Default: `skyfan-code-ACCOUNT-REGION`.
     bucket, data_bucket : str, optional
         That are there already; by default the stack makes one.
+    script_image : str, optional
+        URI of the image for scripts, if the stack has one.
+
+    Raises
+    ------
+    InputError
+        If that is no image.
     """
     place = Place(stack, account, region)
     code = code_bucket or f"skyfan-code-{account}-{region}"
     given = [name for name in (bucket, data_bucket) if name]
     statements = [
-        *_cloudformation(place),
+        _stack(place),
+        _nameless(place),
         *_code(place, code),
         *([] if bucket else _results(place)),
         *([_allow("CheckBuckets", ["s3:ListBucket"], [place.s3(name) for name in given])] if given else []),
-        *_roles(place),
-        *_made(place),
+        *_roles(place, scripts=bool(script_image)),
+        *_made(place, _functions(script_image)),
+        *([_image(place, script_image)] if script_image else []),
     ]
     return _document(statements)
 
@@ -111,11 +122,15 @@ def runner_permissions(
     folders = {results: [values["ModelPrefix"], values["ResultPrefix"]]}
     folders[data] = [*folders.get(data, []), values["DataPrefix"]]
     uploads = [f"{data}/{values['DataPrefix']}/*", f"{results}/{values['ModelPrefix']}/*"]
+    if values["ScriptImage"]:
+        uploads.append(f"{results}/{values['ScriptPrefix']}/*")
+        folders[results].append(values["ScriptPrefix"])
+    groups = place.log_groups(_functions(values["ScriptImage"]))
     reads = [f"{results}/{values['ResultPrefix']}/*"]
     statements = [
         _allow("FindStack", ["cloudformation:DescribeStacks"], [place.arn("cloudformation", f"stack/{stack}/*")]),
         *_running(place),
-        _allow("ReadDurations", ["logs:FilterLogEvents"], [f"{group}:*" for group in place.log_groups]),
+        _allow("ReadDurations", ["logs:FilterLogEvents"], [f"{group}:*" for group in groups]),
         _allow(
             "Upload",
             ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
@@ -133,6 +148,11 @@ def runner_permissions(
     return _document(statements)
 
 
+def _functions(script_image: str | None) -> tuple[str, ...]:
+    """Return the names of a stack's functions."""
+    return (*FUNCTIONS, SCRIPT) if script_image else FUNCTIONS
+
+
 def _document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
@@ -148,19 +168,22 @@ def _actions(service: str, names: str) -> list[str]:
     return [f"{service}:{name}" for name in names.split()]
 
 
-def _cloudformation(place: Place) -> list[dict[str, Any]]:
+def _stack(place: Place) -> dict[str, Any]:
     stack = [place.arn("cloudformation", f"stack/{place.stack}/*")]
     changes = place.arn("cloudformation", "changeSet/skyfan-*")
     names = "DescribeStackEvents CreateChangeSet DescribeChangeSet ExecuteChangeSet DeleteChangeSet DeleteStack"
-    return [
-        _allow("Stack", _actions("cloudformation", names), [*stack, changes]),
-        _allow(
-            "FindStacks",  # these have no resource to name
-            [*_actions("cloudformation", "DescribeStacks ListStacks ValidateTemplate"), "lambda:GetAccountSettings"],
-            ["*"],
-            {"StringEquals": {"aws:RequestedRegion": place.region}},
-        ),
-    ]
+    return _allow("Stack", _actions("cloudformation", names), [*stack, changes])
+
+
+def _nameless(place: Place) -> dict[str, Any]:
+    """Return what has no resource to name: finding stacks, checking a template, limits, log delivery."""
+    of_delivery = (
+        "CreateLogDelivery GetLogDelivery UpdateLogDelivery DeleteLogDelivery ListLogDeliveries PutResourcePolicy "
+        "DescribeResourcePolicies DescribeLogGroups"
+    )
+    of_stacks = _actions("cloudformation", "DescribeStacks ListStacks ValidateTemplate")
+    actions = [*of_stacks, "lambda:GetAccountSettings", *_actions("logs", of_delivery)]
+    return _allow("NoResource", actions, ["*"], {"StringEquals": {"aws:RequestedRegion": place.region}})
 
 
 def _code(place: Place, bucket: str) -> list[dict[str, Any]]:
@@ -190,8 +213,9 @@ def _results(place: Place) -> list[dict[str, Any]]:
     ]
 
 
-def _roles(place: Place) -> list[dict[str, Any]]:
-    workers = [place.role(f"{name}Role") for name in ("Initialize", "Infer", "InferLarge", "Summarize")]
+def _roles(place: Place, *, scripts: bool) -> list[dict[str, Any]]:
+    names_of_workers = ["Initialize", "Infer", "InferLarge", "Summarize", *(["Script"] if scripts else [])]
+    workers = [place.role(f"{name}Role") for name in names_of_workers]
     machine = [place.role("StateMachineRole")]
     names = (
         "CreateRole GetRole DeleteRole UpdateRole UpdateAssumeRolePolicy PutRolePolicy GetRolePolicy DeleteRolePolicy "
@@ -207,10 +231,17 @@ def _roles(place: Place) -> list[dict[str, Any]]:
     ]
 
 
-def _made(place: Place) -> list[dict[str, Any]]:
+def _image(place: Place, uri: str) -> dict[str, Any]:
+    """Return what Lambda asks of whoever makes a function from an image; it puts its own right into the repository."""
+    names = "BatchGetImage GetDownloadUrlForLayer GetRepositoryPolicy SetRepositoryPolicy"
+    repository = place.arn("ecr", f"repository/{read_image(uri).repository}")
+    return _allow("ScriptImage", _actions("ecr", names), [repository])
+
+
+def _made(place: Place, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return what else the stack is made of."""
-    functions = [place.arn("lambda", f"function:{place.stack}-{name}") for name in FUNCTIONS]
-    groups = [*place.log_groups, place.arn("logs", f"log-group:/aws/vendedlogs/states/{place.stack}")]
+    functions = [place.arn("lambda", f"function:{place.stack}-{name}") for name in names]
+    groups = [*place.log_groups(names), place.arn("logs", f"log-group:/aws/vendedlogs/states/{place.stack}")]
     of_functions = (
         "CreateFunction GetFunction GetFunctionConfiguration DeleteFunction UpdateFunctionCode "
         "UpdateFunctionConfiguration GetFunctionCodeSigningConfig GetFunctionRecursionConfig "
@@ -224,21 +255,11 @@ def _made(place: Place) -> list[dict[str, Any]]:
         "CreateStateMachine DescribeStateMachine UpdateStateMachine DeleteStateMachine TagResource UntagResource "
         "ListTagsForResource ListExecutions"
     )
-    of_delivery = (
-        "CreateLogDelivery GetLogDelivery UpdateLogDelivery DeleteLogDelivery ListLogDeliveries PutResourcePolicy "
-        "DescribeResourcePolicies DescribeLogGroups"
-    )
     return [
         _allow("Functions", _actions("lambda", of_functions), functions),
         _allow("Logs", _actions("logs", of_groups), [name + end for name in groups for end in ("", ":*")]),
         _allow("StateMachine", _actions("states", of_machine), [place.arn("states", f"stateMachine:{place.stack}")]),
         _allow("StopExecutions", ["states:StopExecution"], [place.arn("states", f"execution:{place.stack}:*")]),
-        _allow(
-            "LogDelivery",  # nor have these
-            _actions("logs", of_delivery),
-            ["*"],
-            {"StringEquals": {"aws:RequestedRegion": place.region}},
-        ),
     ]
 
 

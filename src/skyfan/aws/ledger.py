@@ -6,7 +6,7 @@ from typing import cast
 
 from msgspec import Struct
 
-from skyfan.aws.resolving import FUNCTIONS
+from skyfan.aws.resolving import FUNCTIONS, SCRIPT
 from skyfan.aws.stack import Stack
 from skyfan.cost import (
     FREE_EPHEMERAL_MB,
@@ -35,10 +35,12 @@ class Configuration(Struct, frozen=True):
     """How the functions and the map of a stack are configured."""
 
     memory_mb: dict[str, int]
-    """By function."""
+    """By function; that for scripts only if there is one."""
     infer_timeout_s: int
     infer_large_timeout_s: int
+    script_timeout_s: int
     ephemeral_mb: int
+    script_ephemeral_mb: int
     architecture: Architecture
     children: Workflow
     max_concurrency: int
@@ -48,23 +50,44 @@ class Configuration(Struct, frozen=True):
         given = stack.parameters
         control = int(given["ControlMemory"])
         sizes = (control, int(given["InferMemory"]), int(given["InferLargeMemory"]), control)
+        scripts = {SCRIPT: int(given["ScriptMemory"])} if given.get("ScriptImage") else {}
         return cls(
-            memory_mb=dict(zip(FUNCTIONS, sizes, strict=True)),
+            memory_mb=dict(zip(FUNCTIONS, sizes, strict=True)) | scripts,
             infer_timeout_s=int(given["InferTimeout"]),
             infer_large_timeout_s=int(given["InferLargeTimeout"]),
+            script_timeout_s=int(given.get("ScriptTimeout", 0)),  # a stack of an earlier version has none
             ephemeral_mb=int(given["InferStorage"]),
+            script_ephemeral_mb=int(given.get("ScriptStorage", FREE_EPHEMERAL_MB)),
             architecture=cast("Architecture", given["Architecture"]),
             children=cast("Workflow", given["ChildExecutionType"]),
             max_concurrency=int(given["MaxConcurrency"]),
         )
 
 
-class Ledger:
-    """What the reports of an execution say that it cost. Tasks under way have no report yet: they are not in it."""
+def script_requests(attempts: int) -> Requests:
+    """Return what workers ask of S3 for scripts, more than for models.
 
-    def __init__(self, configuration: Configuration, prices: Prices) -> None:
+    They list the code, and delete, size and read what a script left. How many files the code has, and what a script
+    asks for by itself, is not known here.
+    """
+    return Requests(get=2 * attempts, put=attempts, list=attempts)
+
+
+class Ledger:
+    """What the reports of an execution say that it cost. Tasks under way have no report yet: they are not in it.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    prices : Prices
+    scripted : bool
+        Whether the run's tasks are a script.
+    """
+
+    def __init__(self, configuration: Configuration, prices: Prices, *, scripted: bool = False) -> None:
         self.configuration = configuration
         self.prices = prices
+        self.scripted = scripted
         self.watched = Requests()
         """What looking at the run asked of S3."""
         self.calls: Counter[str] = Counter()
@@ -77,6 +100,11 @@ class Ledger:
         self._model_in_bucket = False
 
     @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of the functions that such a run calls."""
+        return (FUNCTIONS[0], SCRIPT, FUNCTIONS[-1]) if self.scripted else FUNCTIONS
+
+    @property
     def attempts(self) -> int:
         """Invocations of the workers, as far as reports tell."""
         return self.calls.total()
@@ -85,16 +113,16 @@ class Ledger:
         """Add an attempt that ended, well or not.
 
         Attempts before it whose report nobody saw count as long as it took itself; one that was killed left no time,
-        and counts as long as its function may take.
+        and counts as long as its function may take. Which scripts found a worker cold is not known: all count as that.
         """
         missed = report.attempt - self._attempts.get(report.rank, 0)
         if missed < 1:
             return
         self._attempts[report.rank] = report.attempt
         killed = report.error is not None and report.error.kind == "WorkerError"
-        cold = report.first_prediction_s is not None
-        took_s = self.configuration.infer_timeout_s if killed else report.seconds.total
-        function = "infer-large" if report.rank in self._grown else "infer"
+        cold = self.scripted or report.first_prediction_s is not None
+        took_s = self._timeout_s if killed else report.seconds.total
+        function = SCRIPT if self.scripted else "infer-large" if report.rank in self._grown else "infer"
         self.cold += cold
         self.calls[function] += missed
         self._ms[function] += round(1000 * (missed * took_s + cold * INIT_S))
@@ -108,13 +136,17 @@ class Ledger:
             self._rows += report.rows_out
             self._bytes_out += report.part.bytes
 
+    @property
+    def _timeout_s(self) -> int:
+        return self.configuration.script_timeout_s if self.scripted else self.configuration.infer_timeout_s
+
     def cost(self) -> Cost:
         """Return what is known of by now."""
         configuration = self.configuration
         control_ms = round(1000 * Speed(s_per_row=0).s_ends)
         functions = [
             self.function(name, configuration.memory_mb[name], self.calls[name], self._ms[name])
-            for name in ("infer", "infer-large")
+            for name in ("infer", "infer-large", SCRIPT)
             if self.calls[name]
         ]
         control = self.function(
@@ -126,7 +158,8 @@ class Ledger:
 
     def attempt_usd(self) -> Decimal:
         """Return what Lambda asks for one attempt, on average; 0 before the first has ended."""
-        lines = (line for line in self.cost().lines if line.what.startswith("Lambda infer"))
+        workers = ("Lambda infer", f"Lambda {SCRIPT}")
+        lines = (line for line in self.cost().lines if line.what.startswith(workers))
         return sum((line.usd for line in lines), Decimal(0)) / max(1, self.attempts)
 
     def billed(self, functions: tuple[LambdaUse, ...], states: StatesUse, logged_bytes: int) -> Cost:
@@ -137,11 +170,12 @@ class Ledger:
     def states(self, children: int | None = None, transitions: int = PARENT_STATES) -> StatesUse:
         """Return what Step Functions bills, with these children and transitions where they are known."""
         express = self.configuration.children == "EXPRESS"
+        started = len(self._attempts) if children is None else children
         return StatesUse(
             children=self.configuration.children,
-            child_executions=len(self._attempts) if children is None else children,
+            child_executions=started,
             parent_transitions=transitions,
-            child_transitions=0 if express else self.attempts,
+            child_transitions=0 if express else started + self.attempts,  # each asks first whether there is a script
             child_billed_ms=sum(map(express_billed_ms, self._child_ms.values())) if express else 0,
         )
 
@@ -156,11 +190,16 @@ class Ledger:
             bytes_out=self._bytes_out,
             model_in_bucket=self._model_in_bucket,
         )
-        return stage_requests(job, self.cold) + AROUND_STAGES + self.watched
+        of_scripts = script_requests(self.attempts) if self.scripted else Requests()
+        return stage_requests(job, self.cold) + of_scripts + AROUND_STAGES + self.watched
 
     def function(self, name: str, memory_mb: int, calls: int, ms: int) -> LambdaUse:
         """Return the use of one function, configured as this stack's."""
-        ephemeral_mb = self.configuration.ephemeral_mb if name.startswith("infer") else FREE_EPHEMERAL_MB
+        ephemeral_mb = FREE_EPHEMERAL_MB
+        if name == SCRIPT:
+            ephemeral_mb = self.configuration.script_ephemeral_mb
+        elif name.startswith("infer"):
+            ephemeral_mb = self.configuration.ephemeral_mb
         return LambdaUse(
             name=name,
             memory_mb=memory_mb,

@@ -1,13 +1,15 @@
 """The template as CloudFormation sees it: one stack's names, and its functions resolved."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
 from skyfan.errors import InputError
 
 FUNCTIONS = ("initialize", "infer", "infer-large", "summarize")
+SCRIPT = "script"
+"""The function that a stack has besides if it has an image for scripts."""
 SOME = "*"
 """Stands for the random end of a name that CloudFormation makes up."""
 
@@ -42,9 +44,8 @@ class Place:
     def made_bucket(self) -> str:
         return made_up(self.stack, "NewBucket").lower()
 
-    @property
-    def log_groups(self) -> list[str]:
-        return [self.arn("logs", f"log-group:/aws/lambda/{self.stack}-{name}") for name in FUNCTIONS]
+    def log_groups(self, functions: Iterable[str]) -> list[str]:
+        return [self.arn("logs", f"log-group:/aws/lambda/{self.stack}-{name}") for name in functions]
 
 
 def partition_of(region: str) -> str:
@@ -68,7 +69,7 @@ def read_template() -> dict[str, Any]:
         If pyyaml is not installed.
     """
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError as error:
         raise InputError("AWS: pyyaml is not installed; install it: pip install 'skyfan[aws]'") from error
 

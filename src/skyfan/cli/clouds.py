@@ -181,7 +181,7 @@ def iam(
     place: dict[str, Any] = {"stack": resolve_stack(stack), "account": account or cloud.account, "region": cloud.region}
     if deployer:
         named: dict[str, Any] = {
-            option: settings.get(NAMED[option]) for option in ("bucket", "data_bucket", "code_bucket")
+            option: settings.get(NAMED[option]) for option in ("bucket", "data_bucket", "code_bucket", "script_image")
         }
         found = deployer_permissions(**place, **named)
     elif runner:

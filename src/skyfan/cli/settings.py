@@ -15,6 +15,7 @@ NAMED = {
     "memory": "InferMemory",
     "max_concurrency": "MaxConcurrency",
     "children": "ChildExecutionType",
+    "script_image": "ScriptImage",
 }
 """Option -> the parameter of the template that it sets."""
 
@@ -37,6 +38,11 @@ def settings_options(function: F) -> F:
             "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any parameter of the template; repeat."
         ),
         click.option("--code-bucket", metavar="NAME", help="For the code. Default: skyfan-code-ACCOUNT-REGION."),
+        click.option(
+            "--script-image",
+            metavar="URI",
+            help="Image of ECR with what scripts need, and skyfan; it lets payloads with a script run.",
+        ),
         click.option(
             "--children",
             type=click.Choice(["EXPRESS", "STANDARD"]),

@@ -156,7 +156,7 @@ def _use(job: Job, speed: Speed, setup: Setup, cold: int) -> AwsUse:
         children=setup.children,
         child_executions=job.tasks,
         parent_transitions=PARENT_STATES,
-        child_transitions=0 if express else job.tasks,
+        child_transitions=0 if express else 2 * job.tasks,  # each asks first whether there is a script
         child_billed_ms=child_ms if express else 0,
     )
     requests = stage_requests(job, cold) + AROUND_STAGES

@@ -41,16 +41,17 @@ def marks_of(record: Record, history: History | None = None) -> dict[str, StateM
     if found.failed or found.missing:
         infer = "running" if state == "running" else "failed"
     done = f"{len(found.done):,} of {counted(total, 'task')}"
+    worker = "InferScript" if record.scripted else "Infer"
     marks = {
         "Initialize": StateMark("succeeded", counted(total, "task")),
         "AnythingPending": StateMark("succeeded"),
         "InferAll": StateMark(infer, done),
-        "Infer": StateMark(infer),
+        worker: StateMark(infer),
     }
     if record.summary is not None and state != "running":
         marks["Summarize"] = StateMark("succeeded", "complete" if record.complete else "not complete")
     if record.complete:
         marks |= {"Verdict": StateMark("succeeded"), "Done": StateMark("succeeded")}
     if history is not None and "InferAll" not in {item.name for item in history.states}:
-        marks["InferAll"], marks["Infer"] = StateMark("skipped", "nothing to do"), StateMark("skipped")
+        marks["InferAll"], marks[worker] = StateMark("skipped", "nothing to do"), StateMark("skipped")
     return marks

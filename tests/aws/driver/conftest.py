@@ -46,7 +46,7 @@ def at_stop(monkeypatch: pytest.MonkeyPatch) -> list[threading.Event]:
 
 
 @pytest.fixture
-def arn(machine: Machine, definition: str) -> str:
+def arn(machine: Machine, definition: str, often: None) -> str:
     return deploy(machine, definition)
 
 

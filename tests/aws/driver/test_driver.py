@@ -17,7 +17,7 @@ from skyfan.keys import RunKeys
 from skyfan.lease import read_lease
 from skyfan.storage import Bucket, Store
 from skyfan.task import decode_report
-from skyfan.watching import Billed, Ended, Planned, Priced, TaskDone, TaskGivenUp, TaskRetried
+from skyfan.watching import Billed, Ended, Planned, Priced, RunEvent, TaskDone, TaskGivenUp, TaskRetried, Ticked
 
 
 def test_a_run_gives_the_same_bytes_as_the_local_engine(
@@ -86,21 +86,26 @@ def test_a_tolerated_failure_ends_incomplete(arn: str, bucket: Bucket, asked: di
 def test_a_retry_is_told(machine: Machine, arn: str, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from skyfan import stages
 
-    original, failed = stages.infer, threading.Event()
+    original, told = stages.infer, threading.Event()
 
-    def infer(task: Any, store: Store, attempt: int = 1) -> Any:
+    def infer(task: Any, store: Store, attempt: int = 1, **options: Any) -> Any:
         if task.rank == 1 and attempt == 1:
             error = StoreError("the store failed")
             stages.record_failure(task, store.bucket(task.bucket), attempt, error)
-            failed.set()
             raise error
         if task.rank == 1:
-            time.sleep(2.5)  # longer than the watcher looks away
-        return original(task, store, attempt)
+            told.wait(60)
+        return original(task, store, attempt, **options)
 
     monkeypatch.setattr(stages, "infer", infer)
     seen = Seen()
-    skyfan.run(asked, engine="aws", watch=seen)
+
+    def watch(event: RunEvent) -> None:
+        seen(event)
+        if isinstance(event, TaskRetried):
+            told.set()
+
+    skyfan.run(asked, engine="aws", watch=watch)
     (retried,) = seen.of(TaskRetried)
     assert (retried.rank, retried.attempt, retried.error.message) == (1, 1, "the store failed")
     assert seen.of(Ended)[0].summary.complete
@@ -114,11 +119,14 @@ def test_reports_of_a_run_that_is_overwritten_are_not_taken_for_the_new_one_s(
     first = bucket.get(keys.report(0))
     time.sleep(1.5 * CLOCKS_S)
     go = slowed(machine, "Initialize")  # the earlier reports are there while it starts
-    seen = Seen()
-    timer = threading.Timer(4.0, go.set)
-    timer.start()
-    skyfan.run(asked, engine="aws", overwrite=True, watch=seen)
-    timer.join()
+    seen, looks = Seen(), iter(range(3))
+
+    def watch(event: RunEvent) -> None:
+        seen(event)
+        if isinstance(event, Ticked) and next(looks, None) is None:  # once after each look
+            go.set()
+
+    skyfan.run(asked, engine="aws", overwrite=True, watch=watch)
     assert len(seen.of(TaskDone)) == 4
     assert bucket.get(keys.report(0)) != first
     assert all(event.report.started_at > decode_report(first).started_at for event in seen.of(TaskDone))

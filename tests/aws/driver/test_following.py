@@ -34,7 +34,6 @@ def test_trouble_while_watching_is_waited_out(
         return original(cloud, execution)
 
     monkeypatch.setattr(following, "describe", describe)
-    monkeypatch.setattr(following, "look_every_s", lambda tasks: 0.1)
     seen = Seen()
     run = skyfan.run(asked, engine="aws", watch=seen)
     assert run.summary is not None

@@ -40,7 +40,7 @@ def test_what_the_stack_may_not_reach_is_said_before_anything_starts(
         ({"engine": "local", "stack": "skyfan"}, "stack: got 'skyfan' with the engine 'local'"),
         ({"engine": "local", "max_cost": 1.0}, "max_cost: got 1.0"),
         ({"engine": "local", "detach": True}, "detach: got True"),
-        ({"engine": "slurm"}, "there is no such engine; expected one of local, aws"),
+        ({"engine": "slurm"}, "there is no such engine; expected one of local, dask, aws"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
