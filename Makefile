@@ -56,6 +56,6 @@ $(VENV)/demo.done: $(VENV)/venv.done pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev.done: $(VENV)/venv.done pyproject.toml constraints.txt
-	$(PIP) --editable '.[simulate,train,ingest,plots,catalog,aws,dev]'
+	$(PIP) --editable '.[simulate,train,ingest,plots,catalog,dask,aws,dev]'
 	$(PIP) --no-deps ministack # it asks for an older botocore than boto3's; with ours it does as well
 	touch $@

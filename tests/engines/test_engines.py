@@ -1,27 +1,15 @@
 """What every engine must do, whatever runs its items. Failures are made on purpose."""
 
-import json
 import time
 from collections.abc import Callable
 
-import psutil
 import pytest
 
+from engines.maps import QUICK, results, run
 from skyfan.engines.base import Engine
-from skyfan.mapping import Event, Failed, Mapped, Policy, Retrying, Succeeded, fan_out
+from skyfan.mapping import Failed, Policy, Retrying, fan_out
 
 Open = Callable[..., Engine]
-QUICK = Policy(backoff_s=0.01)
-
-
-def run(engine: Engine, items: int, policy: Policy = QUICK) -> tuple[Mapped, list[Event]]:
-    events: list[Event] = []
-    mapped = fan_out(engine, {number: str(number).encode() for number in range(items)}, policy, events.append)
-    return mapped, events
-
-
-def results(events: list[Event]) -> dict[int, dict[str, int]]:
-    return {event.number: json.loads(event.result) for event in events if isinstance(event, Succeeded)}
 
 
 def test_every_item_is_done_once(open_engine: Open) -> None:
@@ -56,23 +44,6 @@ def test_what_cannot_pass_is_not_tried_again(open_engine: Open, step: str, kind:
     assert not any(isinstance(event, Retrying) for event in events)
 
 
-def test_a_worker_that_dies_idle_is_no_items_failure(open_engine: Open) -> None:
-    engine = open_engine({})
-    for worker in psutil.Process().children():
-        worker.kill()
-        worker.wait()
-    mapped, _ = run(engine, 4, Policy(max_attempts=1))
-    assert mapped.succeeded == 4
-
-
-def test_a_large_item_does_not_wait_for_a_worker_that_is_still_loading(open_engine: Open) -> None:
-    engine = open_engine({}, workers=1)
-    started = time.monotonic()
-    engine.submit(0, 1, b"x" * 500_000)
-    assert time.monotonic() - started < 0.1
-    assert engine.wait(60)[0].error is None
-
-
 def test_a_worker_that_ran_out_of_memory_is_replaced(open_engine: Open) -> None:
     mapped, events = run(open_engine({1: ["memory", "ok"]}, workers=1), 3)
     pids = [result["pid"] for _, result in sorted(results(events).items())]
@@ -87,15 +58,11 @@ def test_a_worker_that_dies_fails_its_own_item_only(open_engine: Open, step: str
     assert [event.number for event in events if isinstance(event, Retrying)] == [3]
 
 
-def test_an_item_that_always_kills_its_worker_fails_alone_and_says_how(open_engine: Open) -> None:
-    mapped, _ = run(open_engine({1: ["die"]}), 6, Policy(backoff_s=0.01, tolerated_failures=1))
+def test_an_item_that_always_kills_its_worker_fails_alone(open_engine: Open) -> None:
+    mapped, events = run(open_engine({1: ["die"]}), 6, Policy(backoff_s=0.01, tolerated_failures=1))
     assert mapped.succeeded == 5
-    assert "SIGKILL" in mapped.failed[1].message
-
-
-def test_last_words_of_a_dead_worker_are_kept(open_engine: Open) -> None:
-    mapped, _ = run(open_engine({0: ["exit"]}), 1)
-    assert "exit code 7; its last words: these are my last words" in mapped.failed[0].message
+    assert mapped.failed[1].kind == "WorkerError"
+    assert [event.attempts for event in events if isinstance(event, Failed)] == [3]
 
 
 def test_an_item_that_takes_too_long_is_ended_and_tried_again(open_engine: Open) -> None:
@@ -129,7 +96,7 @@ def test_an_error_that_every_item_would_meet_ends_the_map_at_once(open_engine: O
 
 def test_no_more_items_at_once_than_asked(open_engine: Open) -> None:
     started = time.monotonic()
-    mapped, events = run(open_engine({n: ["0.3"] for n in range(4)}, workers=4), 4, Policy(max_concurrency=1))
+    mapped, events = run(open_engine({n: ["0.3"] for n in range(4)}), 4, Policy(max_concurrency=1))
     assert mapped.succeeded == len(events) == 4
     assert time.monotonic() - started >= 1.2
 
@@ -144,12 +111,13 @@ def test_noise_of_a_worker_goes_nowhere(open_engine: Open, capfd: pytest.Capture
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_check_raises_ends_the_map_and_the_workers(open_engine: Open) -> None:
+def test_what_check_raises_ends_the_map_and_waits_for_no_item(open_engine: Open) -> None:
     engine = open_engine({0: ["hang"]})
+    started = time.monotonic()
 
     def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), engine:
         fan_out(engine, {0: b"0"}, QUICK, lambda event: None, stop)
-    assert psutil.Process().children() == []
+    assert time.monotonic() - started < 15

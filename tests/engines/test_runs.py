@@ -1,4 +1,7 @@
-"""What a whole run does, whatever its engine: `local` on a folder, `aws` on an emulated AWS with the same content."""
+"""What a whole run does, whatever its engine.
+
+`local` and `dask`, the latter on a cluster of others, on a folder; `aws` on an emulated AWS with the same content.
+"""
 
 import hashlib
 import threading
@@ -58,6 +61,17 @@ class Local:
 
     def hold(self) -> threading.Event:
         return threading.Event()  # the driver, which tells Planned before it hands out a task, is one of our threads
+
+
+class Dask(Local):
+    name = "dask"
+
+    def __init__(self, root: Path, scheduler: str) -> None:
+        super().__init__(root)
+        self._scheduler = scheduler
+
+    def run(self, payload: dict[str, Any], **options: Any) -> skyfan.Run:
+        return skyfan.run(payload, store=self._root, engine="dask", scheduler=self._scheduler, **options)
 
 
 class Aws:
@@ -122,10 +136,12 @@ def open_aws(_server: Machine, root: Path, monkeypatch: pytest.MonkeyPatch) -> I
     handlers._store.cache_clear()
 
 
-@pytest.fixture(params=["local", "aws"])
+@pytest.fixture(params=["local", "dask", "aws"])
 def site(request: pytest.FixtureRequest, root: Path) -> Site:
     if request.param == "local":
         return Local(root)
+    if request.param == "dask":
+        return Dask(root, request.getfixturevalue("scheduler"))
     opened: Aws = request.getfixturevalue("open_aws")()
     return opened
 

@@ -79,10 +79,15 @@ def _local(wanted: Wanted, payload: Payload, timeout_s: float) -> OpenEngine:
 
 
 def _dask(wanted: Wanted, payload: Payload, timeout_s: float) -> OpenEngine:
+    from skyfan.engines.clusters import LOCAL as HERE
     from skyfan.engines.clusters import open_cluster
     from skyfan.engines.dask import DaskEngine
+    from skyfan.engines.local import default_workers
 
     def start(work: Work, items: int) -> Engine:
-        return DaskEngine(work, open_cluster(wanted.scheduler, wanted.cluster_options, wanted.workers), timeout_s)
+        workers = wanted.workers
+        if wanted.scheduler in {None, HERE}:
+            workers = min(workers or default_workers(payload.threads), payload.max_concurrency or items, items)
+        return DaskEngine(work, open_cluster(wanted.scheduler, wanted.cluster_options, workers), timeout_s)
 
     return start

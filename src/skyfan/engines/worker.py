@@ -62,7 +62,7 @@ def _end_with(parent: int, scratch: str) -> None:
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_S)
     with suppress(OSError):
-        subprocess.Popen(["rm", "-rf", "--", scratch], start_new_session=True, stdin=subprocess.DEVNULL)
+        subprocess.Popen(["/bin/rm", "-rf", "--", scratch], start_new_session=True, stdin=subprocess.DEVNULL)
     os._exit(1)
 
 
