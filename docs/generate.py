@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from skyfan import errors, evaluation, lease, predictions, standing, summary, tally, task, verification
 from skyfan.cli import cli
+from skyfan.engines.cluster_options import ClusterOptions
 from skyfan.partitions import Index, PartitionRef
 from skyfan.payload import EFFORT, Payload
 from skyfan.photoz import science, sums
@@ -244,6 +245,30 @@ def payload_page() -> str:
     )
 
 
+def cluster_page() -> str:
+    """Return the page of the options of a cluster that Slurm starts."""
+    options = msgspec.json.schema(ClusterOptions)["$defs"]["ClusterOptions"]["properties"]
+    rows = [
+        (f"`{name}`", _json_type(entry), _default(entry.get("default")), entry["description"])
+        for name, entry in options.items()
+    ]
+    return "\n".join(
+        [
+            NOTICE,
+            "# Cluster options",
+            "",
+            (
+                "The YAML file of `skyfan run --engine dask --scheduler slurm --cluster-options FILE`: what the jobs are "
+                "that the workers run in. An unknown key is an error that names the nearest known one. "
+                "[Clusters](../hpc.md) says how to use it."
+            ),
+            "",
+            _table(("key", "type", "default", "meaning"), rows),
+            "",
+        ]
+    )
+
+
 def _json_type(entry: dict[str, Any]) -> str:
     options = [option for option in entry.get("anyOf", [entry]) if option.get("type") != "null"]
     return " or ".join(map(_one_type, options))
@@ -252,6 +277,8 @@ def _json_type(entry: dict[str, Any]) -> str:
 def _one_type(option: dict[str, Any]) -> str:
     if "enum" in option:
         return " or ".join(f"`{json.dumps(value)}`" for value in sorted(option["enum"], reverse=True))
+    if option["type"] == "array":
+        return f"list of {option['items']['type']}"
     low, above, high = (option.get(name) for name in ("minimum", "exclusiveMinimum", "maximum"))
     high = None if high == UNLIMITED else high
     limits = [f"above {above}"] if above is not None else [] if low is None else [f"from {low}"]
@@ -260,7 +287,7 @@ def _one_type(option: dict[str, Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    return "" if value is None else f"`{json.dumps(value)}`"
+    return "" if value in (None, []) else f"`{json.dumps(value)}`"
 
 
 def cli_page() -> str:
@@ -606,6 +633,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 PAGES: dict[Path, Callable[[], str]] = {
     DOCS / "reference" / "payload.md": payload_page,
     DOCS / "reference" / "cli.md": cli_page,
+    DOCS / "reference" / "cluster.md": cluster_page,
     DOCS / "reference" / "flags.md": flags_page,
     DOCS / "reference" / "stored.md": stored_page,
     DOCS / "reference" / "errors.md": errors_page,
