@@ -258,8 +258,8 @@ def cluster_page() -> str:
             "# Cluster options",
             "",
             (
-                "The YAML file of `skyfan run --engine dask --scheduler slurm --cluster-options FILE`: what the jobs are "
-                "that the workers run in. An unknown key is an error that names the nearest known one. "
+                "The YAML file of `skyfan run --engine dask --scheduler slurm --cluster-options FILE`: what the jobs "
+                "are that the workers run in. An unknown key is an error that names the nearest known one. "
                 "[Clusters](../hpc.md) says how to use it."
             ),
             "",
