@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from moto.iam import access_control
 
 from aws.accounts import enter
 from aws.deployments import write_zip
 from aws.emulator import Emulator, ministack
-from aws.states import Machine, serve
+from aws.states import Machine, filled, load_models, serve
 from s3 import request
-from skyfan.aws import handlers
+from skyfan.aws import following, handlers
 from skyfan.aws import stack as stacks
 from skyfan.aws.session import Cloud
+from skyfan.keys import RunKeys
+from skyfan.storage import Bucket, Store
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +85,40 @@ def event(asked: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, An
 
 
 @pytest.fixture
+def arn(machine: Machine, definition: str) -> str:
+    """Our state machine, made on moto."""
+    return machine.create(filled(definition))
+
+
+@pytest.fixture
+def bucket(machine: Machine) -> Bucket:
+    """The bucket `sky` of that AWS."""
+    return Store("s3://").bucket("sky")
+
+
+@pytest.fixture
+def payload(event: dict[str, Any]) -> dict[str, Any]:
+    """The payload of `event`."""
+    asked: dict[str, Any] = event["payload"]
+    return asked
+
+
+@pytest.fixture
+def keys(payload: dict[str, Any]) -> RunKeys:
+    """What its run stores."""
+    return RunKeys(payload["result_path"])
+
+
+@pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at a stack often: those of emulators are made at once."""
     monkeypatch.setattr(stacks, "POLL_S", 0.05)
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at a run often: those of emulators take no time."""
+    monkeypatch.setattr(following, "look_every_s", lambda tasks: 0.1)
 
 
 @pytest.fixture
@@ -93,10 +127,11 @@ def package(tmp_path: Path) -> Path:
     return write_zip(tmp_path / "package.zip")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     pytest.importorskip("ministack")
-    with ministack(tmp_path_factory.mktemp("ministack"), auth=True) as found:
+    with ministack(tmp_path_factory.mktemp("ministack"), auth=True) as found, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", load_models)
         yield found
 
 

@@ -5,9 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from skyfan.bench.importing import Imported, import_results
+
 with (Path(__file__).parents[1] / "data" / "seed-performance.csv").open(newline="") as _file:
     SEED = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(_file)]
 """The eight rows of the original's table."""
+PLACE = "result-partition-25MB/1GB/1"
+"""Where the original stored a run of 41 partitions."""
 
 
 def record(number: int = 1, folder: str = "25MB", **changes: Any) -> dict[str, Any]:
@@ -54,3 +58,15 @@ def write_seed(root: Path) -> None:
             item["total_cpu_memory (MB)"] = row["memory_mb"] * (1 - 0.1 * side)
             item["data_path"] = f"{mb}MB/{number}.pt"
         write(root, place, found)
+
+
+def one(root: Path, **options: Any) -> Imported:
+    """Import a folder of one run."""
+    (run,) = import_results(root, **options).runs
+    return run
+
+
+def given_records(root: Path, content: Any, place: str = PLACE) -> Imported:
+    """Store records, or any text, as the only result below a folder, and import it."""
+    write(root, place, content)
+    return one(root)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from matplotlib import image
 
+from bench.disk import files_end_at
 from bench.results import records, write, write_seed
 from bench.sweeps import measured, repeats, whole_sweep
 from skyfan.bench.charts import Chart, Panel, charts
@@ -185,9 +186,14 @@ def test_batches_of_the_original_system(tmp_path: Path) -> None:
     assert [(point.x, point.y) for point in found.points] == near(list(seconds.items()))
 
 
-def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
-    one = draw_figures(whole_sweep(), tmp_path / "one")
-    two = draw_figures(whole_sweep(), tmp_path / "two")
+@pytest.fixture(scope="module")
+def whole_drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Every figure that there is."""
+    return draw_figures(whole_sweep(), tmp_path_factory.mktemp("whole"))
+
+
+def test_the_same_runs_give_the_same_bytes(whole_drawn: list[Path], tmp_path: Path) -> None:
+    one, two = whole_drawn, draw_figures(whole_sweep(), tmp_path)
     assert {file.name for file in one} == {f"{name}.{suffix}" for name in ALL for suffix in ("png", "svg")} | {
         "figures.md"
     }
@@ -205,10 +211,11 @@ def test_pictures_for_a_page_are_the_files() -> None:
         assert b'href="http' not in svg
 
 
-def test_a_png_is_a_picture_with_colours(tmp_path: Path) -> None:
-    draw_figures(whole_sweep(), tmp_path)
-    for name in ALL:
-        pixels = image.imread(io.BytesIO((tmp_path / f"{name}.png").read_bytes()))
+def test_a_png_is_a_picture_with_colours(whole_drawn: list[Path]) -> None:
+    pngs = [file for file in whole_drawn if file.suffix == ".png"]
+    assert len(pngs) == len(ALL)
+    for file in pngs:
+        pixels = image.imread(io.BytesIO(file.read_bytes()))
         assert pixels.shape[0] > 300
         assert len({tuple(pixel) for pixel in pixels.reshape(-1, pixels.shape[-1])[::97]}) > 5
 
@@ -237,6 +244,14 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="the figures cannot be written"):
         draw_figures(whole_sweep(), tmp_path / "file")
+
+
+def test_figures_that_cannot_be_written_whole_leave_those_that_were_there(tmp_path: Path) -> None:
+    drawn_before = draw_figures([measured(batch_size=size) for size in (16, 64)], tmp_path)
+    before = {file: file.read_bytes() for file in drawn_before}
+    with files_end_at(1000), pytest.raises(InputError, match="the figures cannot be written"):
+        draw_figures([measured(batch_size=size) for size in (8, 64)], tmp_path)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_sizes_do_not_chain_without_end() -> None:

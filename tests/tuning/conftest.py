@@ -8,6 +8,7 @@ from aws.conftest import (
     fast,
     fresh_store,
     machine,
+    often,
     own_credentials,
     package,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "fast",
     "fresh_store",
     "machine",
+    "often",
     "own_credentials",
     "package",
 ]

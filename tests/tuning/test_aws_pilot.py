@@ -39,7 +39,7 @@ def asked(asked: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, An
 
 
 @pytest.fixture
-def stack(machine: Machine, definition: str, fast: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def stack(machine: Machine, definition: str, fast: None, often: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose workers are cold once for each run: moto calls the handlers in this process.
 
     moto takes a change back to what a stack was made with for none, so it is made with another memory.

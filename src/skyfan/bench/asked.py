@@ -7,6 +7,7 @@ from typing import Any
 from skyfan.bench.sweep import AWS, Sweep, label_of
 from skyfan.errors import InputError
 from skyfan.payload import DEFAULT_BATCH_SIZE, Payload, load_payload
+from skyfan.profiling.samples import refuse_script
 
 BUCKET = "bench"
 """Where neither payload nor source names one."""
@@ -63,15 +64,18 @@ def asked_sweep(
         Default: as the payload has them; else the bucket of a source that is a folder, or `bench`; and folders below
         `bench/<name>`, on AWS below `results/bench` and `surveys/bench`.
     engine : str
+        `local`, `dask` or `aws`.
     **more
         Other fields of `Sweep`: `repeats`, `seed`, `place`, `ingest`.
 
     Raises
     ------
     InputError
-        If there is neither source nor payload, or the payload has sizes to cut and no survey.
+        If there is neither source nor payload, the payload has sizes to cut and no survey, or it runs a script.
     """
     given = load_payload(payload, {"model": model})[0] if payload is not None else None
+    if given is not None:
+        refuse_script(given, "bench")
     if source is None:
         if given is None:
             raise InputError(

@@ -11,7 +11,7 @@ from skyfan.bench.measurement import Measurement
 from skyfan.bench.slices import AXES, MB_PER_GB, Runs, Selection, settled
 from skyfan.bench.table import MARKS
 
-PHASES = ("model", "open", "hash", "read", "predict", "write", "other")
+PHASES = ("model", "open", "hash", "read", "predict", "script", "write", "other")
 SMALL_GB = 0.5
 """Below it, data sizes are in MB."""
 

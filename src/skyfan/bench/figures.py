@@ -18,6 +18,7 @@ from skyfan.bench.charts import PHASES, Chart, Panel, Series, Stack, charts
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.table import escaped
 from skyfan.bench.table import figure as number
+from skyfan.blob import write_whole
 from skyfan.errors import InputError
 from skyfan.plots import BLACK, BLUE, GREY, ORANGE, STYLE
 
@@ -35,9 +36,9 @@ GREEN, SKY, PURPLE, AMBER = "#009e73", "#56b4e9", "#cc79a7", "#e69f00"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
-PHASE_COLOURS = dict(zip(PHASES, (PURPLE, SKY, AMBER, GREEN, BLUE, ORANGE, GREY), strict=True))
+PHASE_COLOURS = dict(zip(PHASES, (PURPLE, SKY, AMBER, GREEN, BLUE, BLACK, ORANGE, GREY), strict=True))
 PHASE_WORDS = {"model": "load model", "open": "open", "hash": "hash", "read": "read", "predict": "predict"}
-WHOLE_PHASE = "predict"
+WHOLE_PHASES = ("predict", "script")
 """What most of the time goes to; beside it nothing else can be seen."""
 
 
@@ -52,7 +53,8 @@ class Picture(NamedTuple):
 def draw_figures(measurements: Iterable[Measurement], folder: str | Path) -> list[Path]:
     """Draw every figure that the runs allow into a folder, as PNG and SVG, and figures.md with their captions.
 
-    That page also says which are left out, and why. The same measurements give the same bytes.
+    That page also says which are left out, and why. The same measurements give the same bytes. Each file is written
+    whole or not at all.
 
     Raises
     ------
@@ -67,10 +69,10 @@ def draw_figures(measurements: Iterable[Measurement], folder: str | Path) -> lis
         for chart in drawn:
             for suffix, data in _rendered(chart, ("png", "svg")).items():
                 file = folder / f"{chart.name}.{suffix}"
-                file.write_bytes(data)
+                write_whole(file, data)
                 files.append(file)
         page = folder / PAGE
-        page.write_text(_page(drawn, left_out))
+        write_whole(page, _page(drawn, left_out).encode())
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: the figures cannot be written ({error}); name another folder") from error
     return [*files, page]
@@ -213,10 +215,11 @@ def _stacked(chart: Chart) -> Figure:
     drawn = Figure(figsize=(10.5, 1.9 + 0.55 * len(chart.stacks)), layout=_layout())
     whole, rest = drawn.subplots(1, 2, sharey=True)
     phases = [name for name in PHASES if any(stack.seconds.get(name, 0.0) > 0 for stack in chart.stacks)]
-    for axes, names in ((whole, phases), (rest, [name for name in phases if name != WHOLE_PHASE])):
+    largest = next((name for name in WHOLE_PHASES if name in phases), WHOLE_PHASES[0])
+    for axes, names in ((whole, phases), (rest, [name for name in phases if name != largest])):
         _bars(axes, chart.stacks, names)
     whole.set_title("All phases")
-    rest.set_title(f"Without '{WHOLE_PHASE}'")
+    rest.set_title(f"Without '{largest}'")
     handles, labels = whole.get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
     return drawn

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from skyfan import __version__
 from skyfan.bench.measurement import Measurement
-from skyfan.bench.sweep import AWS, AXES, Sweep, Trial
+from skyfan.bench.sweep import AXES, Sweep, Trial
 from skyfan.bench.tidy import read_tidy, write_tidy
 from skyfan.blob import write_whole
 from skyfan.errors import ClaimedError, InputError
@@ -46,7 +46,7 @@ class Begun(Struct, frozen=True, kw_only=True):
     began_at: str
     """UTC, ISO 8601."""
     machine: str
-    """That drives it; empty on AWS, where the runs say theirs."""
+    """That its workers are on; empty if these are elsewhere, as on AWS, where the runs say theirs."""
     skyfan: str
     """Version."""
     model: ModelRef
@@ -242,7 +242,7 @@ def beginning(sweep: Sweep, data: str, store: Store) -> Begun:
     asked = {**sweep.keys, "bucket": sweep.bucket, "data_bucket": sweep.data_bucket}
     payload, _ = parse_payload(asked | {"data_prefix": sweep.data_prefix, "result_path": sweep.result_path})
     model = resolve_model(payload, store.bucket(payload.bucket, create="on paper"))
-    machine = "" if sweep.engine == AWS else describe_host()
+    machine = describe_host() if sweep.is_here else ""
     return Begun(
         sweep=sweep,
         began_at=utc_now(),

@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+SCRIPT = "script "
+"""Begins the name of a script where the name of a model would stand."""
 CostKind = Literal["", "rented", "billed", "at least"]
 """rented: the run's wall clock on whole on-demand machines. billed: on AWS, by Lambda's own lines.
 at least: on AWS, a lower bound, for lines were missing. Empty: no cost is known."""
@@ -30,6 +32,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     started_at: str = ""
     """UTC, ISO 8601."""
     model: str = ""
+    """Its name; `script` and its name where tasks ran one in its place."""
     model_sha256: str = ""
     data: str = ""
     """`<data_bucket>/<data_prefix>`."""
@@ -41,6 +44,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     """Size of a partition, median."""
     bytes_in: int = 0
     rows: int | None = None
+    """Of the catalogue; a script has none that is counted."""
     batch_size: int = 0
     threads: int | None = None
     """Of one worker."""
@@ -71,6 +75,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     hash_s: float | None = None
     read_s: float | None = None
     predict_s: float | None = None
+    script_s: float | None = None
+    """A user's script, where one ran in place of a model."""
     write_s: float | None = None
     other_s: float | None = None
 

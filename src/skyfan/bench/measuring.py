@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 
 from skyfan import __version__
-from skyfan.bench.measurement import CostKind, Measurement
+from skyfan.bench.measurement import SCRIPT, CostKind, Measurement
 from skyfan.cost import GB_BYTES, local_run, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
 from skyfan.estimating.bill import MB_BYTES
 from skyfan.host import LAMBDA
@@ -16,7 +16,7 @@ from skyfan.runs import Run
 from skyfan.summary import Summary
 from skyfan.tally import Spread
 
-PHASES = ("model", "open", "hash", "read", "predict", "write")
+PHASES = ("model", "open", "hash", "read", "predict", "script", "write")
 
 
 T = TypeVar("T")
@@ -73,15 +73,15 @@ def measure_run(run: Run, *, repeat: int = 1, distinct_partitions: int | None = 
         machine=" + ".join(summary.machines),
         skyfan=", ".join(summary.versions.get("skyfan", [__version__])),
         started_at=drive.started_at,
-        model=summary.model.name if summary.model else "",
-        model_sha256=summary.model.sha256 if summary.model else "",
+        model=_program(summary),
+        model_sha256=summary.program.sha256 if summary.program else "",
         data=data,
         tasks=summary.tasks,
         partitions=len(keys),
         distinct_partitions=distinct_partitions if distinct_partitions is not None else len(tasks.contents) or None,
         partition_mb=round(statistics.median(tasks.sizes) / MB_BYTES, 3) if tasks.sizes else 0.0,
         bytes_in=summary.bytes_in,
-        rows=summary.rows_out,
+        rows=None if summary.script else summary.rows_out,
         batch_size=_only(tasks.batch_sizes) or 0,
         threads=_only(tasks.threads),
         workers=drive.workers,
@@ -93,15 +93,15 @@ def measure_run(run: Run, *, repeat: int = 1, distinct_partitions: int | None = 
         task_s_p50=_spread(tasks.seconds, "median"),
         task_s_p95=_spread(tasks.seconds, "p95"),
         task_s_max=_spread(tasks.seconds, "max"),
-        cold_tasks=len(tasks.cold),
+        cold_tasks=None if summary.script else len(tasks.cold),
         cold_task_s_p50=_spread(tasks.cold, "median"),
-        warm_task_s_p50=_spread(tasks.warm, "median"),
+        warm_task_s_p50=None if summary.script else _spread(tasks.warm, "median"),
         first_prediction_s_p50=summary.first_prediction_s.median if tasks.cold else None,
         **{f"{name}_s": getattr(phases, name) for name in PHASES},
         other_s=round(max(0.0, other), 3),
         peak_memory_mb_p50=_spread(tasks.peaks, "median"),
         peak_memory_mb_max=_spread(tasks.peaks, "max"),
-        rows_per_s_run_wall=round(drive.rows / wall, 1) if wall > 0 else None,
+        rows_per_s_run_wall=round(drive.rows / wall, 1) if wall > 0 and not summary.script else None,
         rows_per_s_map_wall=summary.rows_per_s_map_wall or None,
         rows_per_s_workers_sum=summary.rows_per_s_workers_sum or None,
         bytes_per_s_map_wall=round(summary.bytes_in / drive.map_wall_s, 1) if drive.map_wall_s > 0 else None,
@@ -143,7 +143,15 @@ def _problem(summary: Summary) -> str:
     return ""
 
 
+def _program(summary: Summary) -> str:
+    if summary.script is not None:
+        return f"{SCRIPT}{summary.script.name}"
+    return summary.model.name if summary.model is not None else ""
+
+
 def _engine(summary: Summary) -> str:
+    if summary.drive.engine:
+        return summary.drive.engine
     return "aws" if any(machine.startswith(LAMBDA) for machine in summary.machines) else "local"
 
 

@@ -28,7 +28,8 @@ OTHERS = (
     "result_path",
 )
 OURS = ("rank", "rows", "bytes")
-"""Keys that only skyfan's own records have: with them, seconds are seconds of work and rows are known."""
+"""Keys that only skyfan's own records have: with them, seconds are seconds of work, and rows are known or, of a script,
+null."""
 
 
 class Records(Struct):
@@ -46,7 +47,8 @@ class Records(Struct):
     """Partition -> how often it was read."""
     without_data: int = 0
     """Records whose `data_path` is null: workers that had nothing to read."""
-    rows: int = 0
+    rows: int | None = 0
+    """None if a record does not know its own."""
     bytes: int = 0
     ranks: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -111,7 +113,7 @@ def read_records(path: Path) -> Records:
 
 
 def _is_ours(item: Mapping[str, Any]) -> bool:
-    return all(_is_count(item.get(key)) for key in OURS)
+    return all(key in item and (_is_count(item[key]) or (key == "rows" and item[key] is None)) for key in OURS)
 
 
 def _is_count(value: Any) -> bool:
@@ -133,7 +135,8 @@ def _add(records: Records, item: Mapping[str, Any]) -> None:
     if DATA_PATH in item:
         _add_paths(records, item[DATA_PATH])
     if records.ours:
-        records.rows += item["rows"]
+        known = records.rows is not None and item["rows"] is not None
+        records.rows = records.rows + item["rows"] if known else None
         records.bytes += item["bytes"]
         records.ranks[item["rank"]] += 1
 

@@ -17,6 +17,8 @@ from skyfan.survey import parse_size
 from skyfan.wording import size
 
 AWS = "aws"
+HERE, SLURM = "local", "slurm"
+"""Schedulers of Dask that start workers; any other is there, with its own."""
 _LABEL = re.compile(r"[^A-Za-z0-9.]+", re.ASCII)
 
 T = TypeVar("T")
@@ -39,7 +41,7 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Other keys of the payload, the same in all runs, as `model`."""
     engine: str = "local"
     place: dict[str, str] = {}
-    """On AWS: `stack`, `region`, `profile`, as far as they are given."""
+    """On AWS: `stack`, `region`, `profile`; with Dask: `scheduler`, `cluster_options`; as far as they are given."""
     ingest: dict[str, Any] = {}
     """What must be said of the survey, see `skyfan partition`."""
 
@@ -52,10 +54,21 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_sizes: tuple[int, ...] = (DEFAULT_BATCH_SIZE,)
     threads: tuple[int, ...] = (1,)
     workers: tuple[int, ...] = ()
-    """On AWS: tasks at a time. Without it: as many as fill this machine's cores; on AWS, as the stack has it."""
+    """On workers that are there already, as on AWS: tasks at a time. Without it: as many as fill this machine's cores;
+    elsewhere as many as there are."""
     repeats: int = 3
     seed: int = 1
     """Of the order within a round."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the workers are processes of this machine."""
+        return self.engine != AWS and self.place.get("scheduler", HERE) == HERE
+
+    @property
+    def starts_workers(self) -> bool:
+        """Whether a run starts its workers, in the number that is asked for."""
+        return self.is_here or self.place.get("scheduler") == SLURM
 
 
 AXES = ("partition_sizes", "data_sizes", "files", "batch_sizes", "threads", "workers", "repeats", "seed")
@@ -237,7 +250,7 @@ def _files_of(text: str, cut: Cut) -> int:
 
 
 def _default_workers(sweep: Sweep, threads: int, tasks: int, cores: int) -> int | None:
-    return None if sweep.engine == AWS else min(max(1, cores // threads), tasks)
+    return min(max(1, cores // threads), tasks) if sweep.is_here else None
 
 
 def _why_not(wanted: Configuration, cut: Cut, tasks: int) -> str:
@@ -260,7 +273,7 @@ def _rounds(configurations: Sequence[Configuration], sweep: Sweep) -> tuple[Tria
 
 def _crowded(sweep: Sweep, configurations: Iterable[Configuration], cores: int) -> list[str]:
     """Say where workers have to share cores; it can be measured, but is seldom what is meant."""
-    if sweep.engine == AWS:
+    if not sweep.is_here:
         return []
     wanted = {(item.workers or 1, item.threads) for item in configurations}
     return [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from skyfan.bench.groups import Group, Origin, groups
-from skyfan.bench.measurement import Measurement
+from skyfan.bench.measurement import SCRIPT, Measurement
 from skyfan.estimating.bill import MB_BYTES
 from skyfan.wording import counted
 
@@ -158,7 +158,8 @@ def _mark(number: int) -> str:
 def described(origin: Origin) -> str:
     """Return in words whose runs these are."""
     by = f"run by skyfan {origin.skyfan}".strip() if origin.origin == "skyfan" else "imported results"
-    model = f"model {origin.model}" if origin.model else "model not known"
+    named = origin.model if origin.model.startswith(SCRIPT) else f"model {origin.model}"
+    model = named if origin.model else "model not known"
     return ", ".join(
         [
             by + (f", engine {origin.engine}" if origin.engine else ""),

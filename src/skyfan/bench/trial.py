@@ -55,7 +55,8 @@ def payload_of(sweep: Sweep, trial: Trial, data_prefix: str) -> dict[str, Any]:
         "batch_size": wanted.batch_size,
         "threads": wanted.threads,
     }
-    return payload | ({"max_concurrency": wanted.workers} if sweep.engine == AWS and wanted.workers else {})
+    limited = wanted.workers is not None and not sweep.starts_workers
+    return payload | ({"max_concurrency": wanted.workers} if limited else {})
 
 
 def claim_place(bucket: Bucket, payload: Mapping[str, Any]) -> bool:
@@ -83,12 +84,13 @@ def command_of(
 ) -> list[str]:
     """Return the command line of a run. A new process: the start of the driver and of its workers is measured too."""
     command = [sys.executable, "-P", "-m", "skyfan", "run", str(payload), "--quiet", "--engine", sweep.engine]
+    command += [text for name, value in sorted(sweep.place.items()) for text in (f"--{name.replace('_', '-')}", value)]
     if sweep.engine == AWS:
-        command += [text for name, value in sorted(sweep.place.items()) for text in (f"--{name}", value)]
         command += ["--max-cost", f"{max_cost:.6f}"] if max_cost is not None else []
     else:
         command += ["--store", store.url]
-        command += ["--workers", str(trial.configuration.workers)] if trial.configuration.workers else []
+        asked = trial.configuration.workers if sweep.starts_workers else None
+        command += ["--workers", str(asked)] if asked else []
     return command + (["--overwrite"] if overwrite else [])
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from skyfan.tables import Rows
 
 INCOMPLETE = 3
-PLACE = ("stack", "region", "profile")
+ENGINES = ("local", "dask", "aws")
+PLACES = {"dask": ("scheduler", "cluster_options"), "aws": ("stack", "region", "profile")}
+"""Options that say where the runs of an engine go."""
 
 
 def _texts(_ctx: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -51,7 +53,8 @@ def _numbers(_ctx: click.Context, _option: click.Parameter, value: str | None) -
     "--workers",
     callback=_numbers,
     metavar="N,...",
-    help="Worker processes; on AWS tasks at a time. Default: as many as fill the cores.",
+    help="Worker processes; on AWS and with a scheduler that has its own, tasks at a time. Default: as many as fill "
+    "the cores.",
 )
 @click.option("--repeats", type=int, default=3, show_default=True, metavar="N", help="Runs of each combination.")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Of the order within a round.")
@@ -66,9 +69,13 @@ def _numbers(_ctx: click.Context, _option: click.Parameter, value: str | None) -
 @click.option(
     "--model", metavar="KEY|NAME", help="Key of an ONNX file in the bucket, or a model that ships with skyfan."
 )
+@click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="Where the tasks run.")
 @click.option(
-    "--engine", type=click.Choice(["local", "aws"]), default="local", show_default=True, help="Where the tasks run."
+    "--scheduler",
+    metavar="ADDRESS|FILE|slurm",
+    help="Of Dask, as 'skyfan run' has it. Default: a cluster on this machine, started anew for each run.",
 )
+@click.option("--cluster-options", metavar="FILE", help="YAML file: what the jobs are, with --scheduler slurm.")
 @click.option(
     "--speed",
     type=click.Path(path_type=Path),
@@ -113,7 +120,7 @@ def bench(
     from skyfan.bench.sweeping import look_ahead, run_sweep
     from skyfan.profiling.profile import load_profile
 
-    place = {name: value for name in PLACE if (value := options.pop(name)) is not None}
+    place = _place(engine, options)
     opened = _open(engine, store, place, max_cost)
     sweep = asked_sweep(source, payload, engine=engine, place=place, ingest=_ingest(options), **options)
     folder = out if out is not None else Path(f"bench-{sweep.name}")
@@ -139,14 +146,26 @@ def bench(
         sys.exit(INCOMPLETE)
 
 
+def _place(engine: str, options: dict[str, Any]) -> dict[str, str]:
+    """Take out of the options where the runs go; what only another engine takes is refused."""
+    place: dict[str, str] = {}
+    for of, names in PLACES.items():
+        given = {name: value for name in names if (value := options.pop(name)) is not None}
+        if given and of != engine:
+            raise click.UsageError(
+                f"--{next(iter(given)).replace('_', '-')} is for --engine {of}; expected it there only"
+            )
+        place |= given
+    return place
+
+
 def _open(engine: str, store: str | None, place: dict[str, str], max_cost: float | None) -> "Store":
-    """Open the store that an engine works on; what only AWS takes is refused elsewhere."""
+    """Open the store that an engine works on; a limit of the cost is refused where none is known."""
     from skyfan.storage import open_store
 
     if engine != "aws":
-        given = [*place, *(["max-cost"] if max_cost is not None else [])]
-        if given:
-            raise click.UsageError(f"--{given[0]} is for --engine aws; expected it there only")
+        if max_cost is not None:
+            raise click.UsageError("--max-cost is for --engine aws; expected it there only")
         return open_store(store)
     from skyfan.aws.session import Cloud
 

@@ -119,9 +119,9 @@ def tune(
     if plot is not None:
         from skyfan.tuning.plot import draw
 
-        draw(found, plot)
+        _write(plot, draw(found, plot.suffix), f"plot {plot}")
     if out is not None:
-        _write(out, found.encode())
+        _write(out, found.encode(), str(out))
     if json_lines:
         import msgspec
 
@@ -152,13 +152,18 @@ def _check_plot(plot: Path) -> None:
     check_target(plot)
 
 
-def _write(out: Path, content: bytes) -> None:
+def _write(file: Path, content: bytes, what: str) -> None:
+    """Write a file whole or not at all; a link, a device or a pipe stays, and is written to as it is."""
+    from skyfan.blob import write_whole
     from skyfan.errors import InputError
 
     try:
-        out.write_bytes(content)
+        if file.is_symlink() or (file.exists() and not file.is_file()):  # /dev/stdout is a link
+            file.write_bytes(content)
+        else:
+            write_whole(file, content)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); expected a folder with room") from error
+        raise InputError(f"{what}: cannot be written ({error.strerror}); expected a folder with room") from error
 
 
 def _say(text: str) -> None:

@@ -1,5 +1,6 @@
 """The plot of a recommendation: every way to run by wall clock and cost, the frontier, and what was picked."""
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -31,14 +32,8 @@ def check_target(file: Path) -> None:
         raise InputError(f"plot {file}: there is no folder {file.parent}; expected one: make it first")
 
 
-def draw(found: Recommendation, file: Path) -> None:
-    """Draw a recommendation into an SVG or PNG file.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
+def draw(found: Recommendation, suffix: str) -> bytes:
+    """Return the plot of a recommendation as the content of a file whose name ends in one of `SUFFIXES`."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 6.0), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
         canvas = FigureCanvasAgg(figure)
@@ -48,13 +43,10 @@ def draw(found: Recommendation, file: Path) -> None:
         _frame(axes, found)
         figure.legend(loc="outside lower center", ncols=3, fontsize=9)
         figure.suptitle(f"{_plain(found.run)}: {found.tried:,} ways to run", fontsize=10, color="#555555")
-        metadata = {"Date": None} if file.suffix.lower() == ".svg" else {}
-        try:
-            canvas.print_figure(file, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise InputError(
-                f"plot {file}: cannot be written ({error.strerror}); expected a folder with room"
-            ) from error
+        form, drawn = suffix.lower().removeprefix("."), io.BytesIO()
+        metadata = {"Date": None} if form == "svg" else {}
+        canvas.print_figure(drawn, format=form, dpi=150, metadata=metadata)
+        return drawn.getvalue()
 
 
 def _points(axes: Axes, found: Recommendation) -> None:
