@@ -561,7 +561,7 @@ TREE: dict[str, list[str]] = {
         "comparison.py",
         "evaluation.py",
     ],
-    "how it flows": ["stages.py", "pipeline.py", "mapping.py", "engines/", "aws/"],
+    "how it flows": ["planning.py", "stages.py", "pipeline.py", "mapping.py", "engines/", "aws/"],
     "what it costs and takes": ["cost.py", "prices/", "profiling/", "estimating/", "tuning/", "bench/"],
     "what a task does": [
         "inference.py",

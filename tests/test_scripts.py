@@ -11,9 +11,10 @@ import pytest
 from skyfan.errors import ScriptError, ScriptsRefusedError
 from skyfan.keys import RunKeys
 from skyfan.payload import parse_payload
+from skyfan.planning import preview
 from skyfan.script_code import resolve_script
 from skyfan.scripts import LAST_LINES, WITHHELD
-from skyfan.stages import infer, preview
+from skyfan.stages import infer
 from skyfan.storage import Bucket, Store
 from skyfan.task import Report, Task, decode_report
 

@@ -9,7 +9,7 @@ import pytest
 
 import skyfan
 from scripted import CODE, SCRIPT, put_code, script_payload, script_run
-from skyfan import progress, stages
+from skyfan import planning, progress
 from skyfan.errors import InputError
 from skyfan.payload import parse_payload
 from skyfan.progress import PlainLines, Tally
@@ -27,10 +27,10 @@ def done(store: Store, asked: Mapping[str, Any]) -> skyfan.Run:
 
 
 @pytest.fixture
-def plan(store: Store, asked: Mapping[str, Any]) -> stages.Plan:
+def plan(store: Store, asked: Mapping[str, Any]) -> planning.Plan:
     put_code(store)
     limits = {"script_memory_mb": 4096, "script_processes": 8, "task_timeout_s": 1800}
-    return stages.preview(parse_payload(script_payload(asked, **limits))[0], store)
+    return planning.preview(parse_payload(script_payload(asked, **limits))[0], store)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_summary_of_a_model_counts_rows_as_before(finished: skyfan.Run, root
     assert not found.keys() & {"script", "script memory", "logs", "results"}
 
 
-def test_a_plan_says_which_code_it_runs_and_what_that_may_take(plan: stages.Plan) -> None:
+def test_a_plan_says_which_code_it_runs_and_what_that_may_take(plan: planning.Plan) -> None:
     found = dict(plan_rows(plan))
     assert found["script"].startswith(f"{SCRIPT}, sha256 ")
     assert found["code"] == "sky/code"
@@ -103,7 +103,7 @@ def test_a_proof_says_what_was_proven(done: skyfan.Run, root: Path) -> None:
     assert (found["complete"], found["tasks"][:6]) == ("NO", "3 of 4")
 
 
-def test_progress_of_scripts_is_of_tasks(done: skyfan.Run, plan: stages.Plan, clock: Callable[[float], None]) -> None:
+def test_progress_of_scripts_is_of_tasks(done: skyfan.Run, plan: planning.Plan, clock: Callable[[float], None]) -> None:
     reports = list(done.reports())
     tally = Tally()
     tally.add(Planned.of(plan, 2))
@@ -121,7 +121,7 @@ def test_progress_of_scripts_is_of_tasks(done: skyfan.Run, plan: stages.Plan, cl
     assert tally.text() == "1 failed, 1 retried, 3/4 tasks"
 
 
-def test_plain_lines_of_scripts_name_no_row(done: skyfan.Run, plan: stages.Plan) -> None:
+def test_plain_lines_of_scripts_name_no_row(done: skyfan.Run, plan: planning.Plan) -> None:
     out = io.StringIO()
     watch = PlainLines(out)
     watch(Planned.of(plan, 2))

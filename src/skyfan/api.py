@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skyfan import pipeline, stages
+from skyfan import pipeline, planning
 from skyfan.blob import is_file
 from skyfan.engines.choosing import AWS, Wanted, choose_engine
 from skyfan.errors import InputError
 from skyfan.keys import RunKeys, check_bucket, check_key
 from skyfan.payload import Payload, load_payload, parse_payload
+from skyfan.planning import Plan
 from skyfan.runs import Run
-from skyfan.stages import Plan
 from skyfan.stopping import stop_run
 from skyfan.storage import open_store
 from skyfan.watching import Watcher, unwatched
@@ -149,7 +149,7 @@ def plan(
         return driver.preview(checked, cloud, name, watch, warnings=warnings, overwrite=overwrite, max_cost=max_cost)
     _check_for_others(engine, stack=stack, region=region, profile=profile, max_cost=max_cost)
     opened = open_store(store)
-    planned = stages.preview(checked, opened, overwrite=overwrite)
+    planned = planning.preview(checked, opened, overwrite=overwrite)
     planned.warnings[:0] = warnings
     return planned
 

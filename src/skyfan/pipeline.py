@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from skyfan import stages
+from skyfan import planning, stages
 from skyfan.engines.base import Work
 from skyfan.engines.choosing import OpenEngine
 from skyfan.errors import RunFailedError, RunStoppedError, ScriptsRefusedError, SkyfanError
@@ -17,8 +17,9 @@ from skyfan.manifest import decode_manifest
 from skyfan.mapping import Event, Failed, Mapped, Policy, Retrying, Succeeded, fan_out
 from skyfan.measure import utc_now
 from skyfan.payload import Payload
+from skyfan.planning import Plan
 from skyfan.reports import collect, names_of
-from skyfan.stages import Place, Plan
+from skyfan.stages import Place
 from skyfan.storage import Store
 from skyfan.summary import Drive, Summary
 from skyfan.task import Task, TaskError, decode_report
@@ -82,8 +83,8 @@ def drive(
     watch = forgiving(watch)
     keys = RunKeys(payload.result_path)
     # what cannot run is refused, and what is done is found done, before anything is written
-    seen = stages.preview(payload, store, overwrite=overwrite)
-    finished = stages.found_finished(seen, store)
+    seen = planning.preview(payload, store, overwrite=overwrite)
+    finished = planning.found_finished(seen, store)
     if finished is not None:
         watch(Ended(finished, found_finished=True, warnings=(*(warnings or ()), *seen.warnings)))
         return finished

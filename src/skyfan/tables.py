@@ -11,8 +11,8 @@ from skyfan.evaluation import LABELS, Evaluation, shown
 from skyfan.host import LAMBDA
 from skyfan.keys import RunKeys
 from skyfan.photoz.science import Science
+from skyfan.planning import Plan
 from skyfan.prices import age_warning, load_prices
-from skyfan.stages import Plan
 from skyfan.standing import Standing
 from skyfan.summary import Summary
 from skyfan.tally import Spread

@@ -7,7 +7,7 @@ import msgspec
 
 from skyfan.cost import Cost
 from skyfan.estimating.bill import Estimate
-from skyfan.stages import Plan
+from skyfan.planning import Plan
 from skyfan.summary import Summary
 from skyfan.task import Report, TaskError
 

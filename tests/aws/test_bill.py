@@ -22,8 +22,8 @@ from skyfan.errors import InputError
 from skyfan.estimating.bill import AROUND_STAGES, Job, stage_requests
 from skyfan.partitions import PartitionRef
 from skyfan.payload import parse_payload
+from skyfan.planning import preview
 from skyfan.prices import load_prices
-from skyfan.stages import preview
 from skyfan.storage import Store
 from skyfan.task import ModelRef, PartRef, Report, ScriptRef, Seconds, TaskError
 from skyfan.watching import Billed

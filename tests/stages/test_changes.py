@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from factories import tiny_model, write_partition
-from skyfan import stages, staging
+from skyfan import planning, stages, staging
 from skyfan.errors import ModelError, PartitionError
 from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload
@@ -55,10 +55,10 @@ def test_a_partition_that_changed_since_the_plan_fails_its_task(
 
 def test_a_partition_that_changed_at_the_same_size_is_told_on_resume() -> None:
     before = PartitionRef("a", 10, 1, "one")
-    assert stages._changed(before, PartitionRef("a", 10, 1, "two"))
-    assert stages._changed(before, PartitionRef("a", 11))
-    assert not stages._changed(before, PartitionRef("a", 10))
-    assert not stages._changed(before, before)
+    assert planning._changed(before, PartitionRef("a", 10, 1, "two"))
+    assert planning._changed(before, PartitionRef("a", 11))
+    assert not planning._changed(before, PartitionRef("a", 10))
+    assert not planning._changed(before, before)
 
 
 def test_a_model_that_changed_since_the_plan_is_an_error(

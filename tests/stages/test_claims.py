@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from factories import make_rows, write_partition
-from skyfan import stages
+from skyfan import planning, stages
 from skyfan.errors import ClaimedError, ModelError, SurveyError
 from skyfan.keys import RunKeys
 from skyfan.payload import Payload
@@ -94,6 +94,6 @@ def test_a_preview_writes_nothing_at_all(payload: Payload, asked: dict[str, Any]
     images = np.random.default_rng(1).normal(size=(4, 5, 32, 32)).astype(np.float32)
     write_partition(root / "sky" / "50MB" / "1.safetensors", arrays=make_rows(4) | {"image": images})
     before = sorted(root.rglob("*"))
-    assert len(stages.preview(payload, store).tasks) == 4
-    assert len(stages.preview(other(asked, bucket="new", model="photoz-sim-2", data_prefix="50MB"), store).tasks) == 1
+    assert len(planning.preview(payload, store).tasks) == 4
+    assert len(planning.preview(other(asked, bucket="new", model="photoz-sim-2", data_prefix="50MB"), store).tasks) == 1
     assert sorted(root.rglob("*")) == before

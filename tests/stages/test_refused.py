@@ -10,7 +10,7 @@ import onnx.numpy_helper
 import pytest
 
 from factories import tiny_model, write_partition
-from skyfan import stages
+from skyfan import planning, stages
 from skyfan.errors import KeyNameError, ModelError, PartitionError, PayloadError, SurveyError
 from skyfan.partitions import Index
 from skyfan.payload import Payload, parse_payload
@@ -30,13 +30,13 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_claimed(
 @pytest.mark.parametrize("name", ["models/none.onnx", "none", "x" * 255])
 def test_a_model_that_is_not_there_says_what_was_expected(asked: dict[str, Any], store: Store, name: str) -> None:
     with pytest.raises(ModelError, match=r"there is no such object in bucket 'sky'|ships with skyfan; there is"):
-        stages.preview(other(asked, model=name), store)
+        planning.preview(other(asked, model=name), store)
 
 
 def test_a_script_without_code_is_refused(asked: dict[str, Any], store: Store) -> None:
     del asked["model"]
     with pytest.raises(PayloadError, match=r"'script' is 'x\.py', but no 'S3_object_name'"):
-        stages.preview(other(asked, script="x.py"), store)
+        planning.preview(other(asked, script="x.py"), store)
 
 
 @pytest.mark.parametrize("length", [1, 60, 200])
@@ -49,13 +49,13 @@ def test_a_model_with_weights_in_another_file_is_refused(
     onnx.save(model, root / "sky" / "ext.onnx", save_as_external_data=True, location=weights, size_threshold=1024)
     assert (root / "sky" / weights).is_file()
     with pytest.raises(ModelError, match="keeps weights in another file"):
-        stages.preview(other(asked, model="ext.onnx"), store)
+        planning.preview(other(asked, model="ext.onnx"), store)
 
 
 def test_an_empty_model_is_refused(asked: dict[str, Any], store: Store, root: Path) -> None:
     (root / "sky" / "empty.onnx").write_bytes(b"")
     with pytest.raises(ModelError, match=r"empty\.onnx: cannot be loaded as ONNX"):
-        stages.preview(other(asked, model="empty.onnx"), store)
+        planning.preview(other(asked, model="empty.onnx"), store)
 
 
 def test_an_incomplete_set_below_the_prefix_is_refused(store: Store, root: Path, asked: dict[str, Any]) -> None:
@@ -63,15 +63,15 @@ def test_an_incomplete_set_below_the_prefix_is_refused(store: Store, root: Path,
     below.mkdir()
     write_partition(below / "1.safetensors", rows=3)
     (below / "index.json").write_bytes(b"{}")  # somebody else's
-    assert len(stages.preview(parse_payload(asked)[0], store).tasks) == 5
+    assert len(planning.preview(parse_payload(asked)[0], store).tasks) == 5
     (below / "index.json").write_bytes(msgspec.json.encode(Index(1, 3, False, [])))
     with pytest.raises(SurveyError, match=r"25MB/new/: its index.json says that .* has not finished writing 3 rows"):
-        stages.preview(parse_payload(asked)[0], store)
+        planning.preview(parse_payload(asked)[0], store)
 
 
 def test_no_key_of_a_plan_leaves_the_store(payload: Payload, store: Store, root: Path) -> None:
     write_partition(root.parent / "secret.safetensors", rows=7)
-    task = stages.preview(payload, store).tasks[0]
+    task = planning.preview(payload, store).tasks[0]
     for key in ("../../secret.safetensors", str(root.parent / "secret.safetensors")):
         bad = msgspec.structs.replace(task, partitions=(msgspec.structs.replace(task.partitions[0], key=key),))
         with pytest.raises(KeyNameError):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from skyfan import stages
+from skyfan import planning, stages
 from skyfan.errors import SkyfanError, StoreError
 from skyfan.payload import Payload
 from skyfan.storage import Bucket, Store
@@ -50,7 +50,7 @@ def test_any_other_object_that_is_deleted_is_written_again_without_a_task_done_t
 def test_a_task_done_twice_gives_the_same_part(payload: Payload, store: Store, bucket: Bucket) -> None:
     run(payload, store)
     before = bucket.get(KEYS.part(1))
-    stages.infer(stages.preview(payload, store).tasks[1], store, attempt=2)
+    stages.infer(planning.preview(payload, store).tasks[1], store, attempt=2)
     assert bucket.get(KEYS.part(1)) == before
     assert run(payload, store)[1].complete
 
@@ -58,7 +58,7 @@ def test_a_task_done_twice_gives_the_same_part(payload: Payload, store: Store, b
 def test_a_task_that_a_twin_has_done_is_not_done_again(payload: Payload, store: Store, bucket: Bucket) -> None:
     _, summary = run(payload, store)
     assert summary.complete
-    task = stages.preview(payload, store).tasks[0]
+    task = planning.preview(payload, store).tasks[0]
     before = bucket.get(KEYS.report(0))
     assert stages.infer(task, store, attempt=2).attempt == 1
     assert bucket.get(KEYS.report(0)) == before
@@ -71,9 +71,9 @@ def test_a_late_failed_attempt_does_not_undo_a_task_that_is_done(
 ) -> None:
     _, summary = run(payload, store)
     assert summary.complete
-    task = stages.preview(payload, store).tasks[0]
+    task = planning.preview(payload, store).tasks[0]
     stages.record_failure(task, bucket, 2, StoreError("too late"))
-    assert stages.preview(payload, store).pending == []
+    assert planning.preview(payload, store).pending == []
 
 
 def test_a_resumed_run_has_no_verdict_until_it_ends(payload: Payload, store: Store, bucket: Bucket) -> None:

@@ -8,8 +8,8 @@ from skyfan.estimating.volume import Share, Volume
 from skyfan.host import describe_host, usable_cores
 from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload, parse_payload
+from skyfan.planning import Plan
 from skyfan.profiling.profile import Point, Profile
-from skyfan.stages import Plan
 from skyfan.task import ModelRef, Task
 from skyfan.tuning.layout import Layout
 from skyfan.tuning.outcome import Outcome

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from skyfan import stages
+from skyfan import planning
 from skyfan.aws.bill import bill
 from skyfan.aws.following import CLOCKS_S, Following, OverBudgetError
 from skyfan.aws.forecast import forecast, prices_of
@@ -30,8 +30,8 @@ from skyfan.errors import (
 from skyfan.keys import RunKeys
 from skyfan.lease import release_for
 from skyfan.payload import Payload
+from skyfan.planning import Plan
 from skyfan.prices import Prices
-from skyfan.stages import Plan
 from skyfan.summary import Summary, decode_summary
 from skyfan.watching import Ended, Planned, Priced, Started, TaskGivenUp, Ticked, Watcher, forgiving
 
@@ -188,7 +188,7 @@ class _Driver:
         self.starting = False
 
     def preview(self, warnings: list[str], overwrite: bool) -> Plan:
-        plan = stages.preview(self.payload, self._store, overwrite=overwrite)
+        plan = planning.preview(self.payload, self._store, overwrite=overwrite)
         plan.warnings[:0] = warnings
         self._price(plan, *prices_of(self.cloud.region, strict=self.limit_usd is not None))
         return plan
@@ -203,9 +203,9 @@ class _Driver:
                 f"{self.run}: the execution {running} is under way; expected none to overwrite: wait for it, or stop "
                 f"it: skyfan stop {self.run} --store s3://"
             )
-        plan = stages.preview(self.payload, self._store, overwrite=overwrite)
+        plan = planning.preview(self.payload, self._store, overwrite=overwrite)
         plan.warnings[:0] = warnings
-        if running is None and (finished := stages.found_finished(plan, self._store)) is not None:
+        if running is None and (finished := planning.found_finished(plan, self._store)) is not None:
             self.watch(Ended(finished, found_finished=True, warnings=tuple(plan.warnings)))
             return finished
         prices, notes = prices_of(self.cloud.region, strict=self.limit_usd is not None)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from skyfan import stages
+from skyfan import planning, stages
 from skyfan.aws.messages import Begun, Ended, Inferred, Item, Start, Verdict
 from skyfan.aws.script_image import refusal
 from skyfan.claim import read_claim
@@ -63,7 +63,7 @@ def begin(start: Start, store: Store, *, allow_scripts: bool = False) -> Begun:
     if payload.is_script and payload.script is not None and not allow_scripts:
         raise refusal(payload.script)
     bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
-    _check_sizes(stages.preview(payload, store, overwrite=request.overwrite).pending)
+    _check_sizes(planning.preview(payload, store, overwrite=request.overwrite).pending)
     with _driving(bucket, keys, start.execution):
         plan = stages.initialize(payload, store, overwrite=request.overwrite)
         bucket.put(keys.pending, encode_manifest(plan.pending))

@@ -15,7 +15,7 @@ from skyfan.errors import AwsError, StackError, StoreError
 from skyfan.estimating.bill import LIST_PAGE
 from skyfan.keys import RunKeys, rank_of
 from skyfan.mapping import BACKOFF_RATE, BACKOFF_S, MAX_BACKOFF_S
-from skyfan.stages import Plan
+from skyfan.planning import Plan
 from skyfan.storage import Bucket
 from skyfan.task import Report, decode_report
 from skyfan.watching import TaskDone, TaskGivenUp, TaskRetried, Ticked, Waiting, Watcher

@@ -10,9 +10,9 @@ from skyfan.errors import InputError
 from skyfan.estimating.bill import MB_BYTES, Estimate, Job, Setup, Speed, estimated_run
 from skyfan.keys import RunKeys
 from skyfan.models import DEFAULT
+from skyfan.planning import Plan
 from skyfan.prices import DEFAULT_REGION, Prices, load_prices
 from skyfan.profiling.rates import rates_of, row_s
-from skyfan.stages import Plan
 from skyfan.storage import Bucket
 from skyfan.task import Report, Task, decode_report
 

@@ -20,8 +20,8 @@ from skyfan.estimating.bill import (
     stage_requests,
 )
 from skyfan.keys import RunKeys
+from skyfan.planning import Plan
 from skyfan.prices import Prices
-from skyfan.stages import Plan
 from skyfan.storage import Bucket
 from skyfan.task import Report, decode_report
 from skyfan.wording import counted

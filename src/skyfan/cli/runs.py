@@ -81,7 +81,9 @@ def run(
     json_lines: bool,
     **options: Any,
 ) -> None:
-    """Run a model, or a script, over every partition that PAYLOAD, a JSON file, names; or go on where an earlier run of it ended.
+    """Run a model, or a script, over every partition that PAYLOAD, a JSON file, names.
+
+    Where an earlier run of it ended, this goes on.
 
     Options named like a payload key replace it. Exit code: 0 done and complete, 1 failed, 2 bad input, 3 ended
     incomplete, 130 interrupted.

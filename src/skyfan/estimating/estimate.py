@@ -18,11 +18,11 @@ from skyfan.estimating.fleet import ACCOUNT_CONCURRENCY, CHILDREN
 from skyfan.estimating.outlook import Outlook, outlook
 from skyfan.estimating.place import Cloud, Machine, Place
 from skyfan.estimating.volume import Volume
+from skyfan.planning import Plan
 from skyfan.prices import DEFAULT_REGION, age_warning
 from skyfan.profiling.measuring import profile_of_run
 from skyfan.profiling.profile import Profile, load_profile
 from skyfan.profiling.samples import refuse_script
-from skyfan.stages import Plan
 from skyfan.storage import open_store
 from skyfan.survey import parse_size
 

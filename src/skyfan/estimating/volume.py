@@ -9,7 +9,7 @@ from skyfan.aws.forecast import PART_ROW_BYTES
 from skyfan.errors import InputError
 from skyfan.estimating.bill import MB_BYTES, Job, Speed
 from skyfan.payload import DEFAULT_ATTEMPTS, DEFAULT_BATCH_SIZE, DEFAULT_TIMEOUT_S
-from skyfan.stages import Plan
+from skyfan.planning import Plan
 from skyfan.task import ModelRef, Task
 
 MOST_ROWS = 10**14  # 100 times what there may be of galaxies in the observable universe

@@ -18,8 +18,8 @@ from skyfan.formats import safetensors
 from skyfan.keys import check_key, partition_of
 from skyfan.partitions import COLUMNS, Partition, PartitionRef, open_partition
 from skyfan.payload import Payload, load_payload, parse_payload
+from skyfan.planning import preview
 from skyfan.predictor import ModelInput, Predictor
-from skyfan.stages import preview
 from skyfan.staging import MODEL_SUFFIX, inspect_model, resolve_model
 from skyfan.storage import Bucket, Store, open_store
 from skyfan.task import ModelRef

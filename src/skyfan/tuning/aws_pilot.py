@@ -9,7 +9,7 @@ from typing import cast
 
 from msgspec import structs
 
-from skyfan import api, stages
+from skyfan import api, planning
 from skyfan.aws import machine
 from skyfan.aws.deploying import executions_under_way
 from skyfan.aws.driver import drive
@@ -23,9 +23,9 @@ from skyfan.errors import BudgetError, ClaimedError, InputError, RunFailedError,
 from skyfan.host import LAMBDA
 from skyfan.keys import RunKeys
 from skyfan.payload import Payload
+from skyfan.planning import Plan
 from skyfan.profiling.profile import Profile, profile_of_reports
 from skyfan.runs import Run
-from skyfan.stages import Plan
 from skyfan.task import Report
 from skyfan.tuning.asked import MEMORY_MB, Asked
 from skyfan.tuning.found import Found
@@ -174,7 +174,7 @@ def _forecast(cloud: Cloud, stack: Stack, trials: Sequence[Trial], asked: Asked)
     store = cloud.store()
     usual = Configuration.of(stack)
     for trial in trials:
-        plan = stages.preview(trial.payload, store, overwrite=True)
+        plan = planning.preview(trial.payload, store, overwrite=True)
         memory = {**usual.memory_mb, "infer": trial.memory_mb}
         bucket = store.bucket(trial.payload.bucket)
         estimate = forecast(plan, bucket, structs.replace(usual, memory_mb=memory), prices).estimate

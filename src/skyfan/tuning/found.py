@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
+from skyfan.planning import Plan
 from skyfan.profiling.profile import Profile
-from skyfan.stages import Plan
 from skyfan.tuning.outcome import Ground
 from skyfan.tuning.setting import Setting
 

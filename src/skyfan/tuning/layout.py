@@ -9,7 +9,7 @@ from skyfan.errors import InputError
 from skyfan.estimating.volume import Volume
 from skyfan.manifest import plan
 from skyfan.payload import Payload
-from skyfan.stages import Plan
+from skyfan.planning import Plan
 from skyfan.survey import parse_size
 
 PARTITIONS_A_TASK = (1, 2, 4, 8, 16, 32, 64)
