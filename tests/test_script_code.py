@@ -137,6 +137,35 @@ def test_a_name_that_would_leave_the_folder_is_refused(asked: dict[str, Any]) ->
         resolve(bucket, asked)
 
 
+def test_a_link_out_of_the_code_is_refused_and_named(bucket: Bucket, asked: dict[str, Any], root: Path) -> None:
+    code = root / "sky" / "Anomaly Detection"
+    (root / "secret.txt").write_text("x")
+    (code / "weights.pt").symlink_to(root / "secret.txt")
+    with pytest.raises(CodeError, match=r"weights\.pt: is a link out of the code"):
+        resolve(bucket, asked)
+
+
+@pytest.mark.parametrize("target", ["/etc", "."])
+def test_a_link_to_a_folder_is_refused(bucket: Bucket, asked: dict[str, Any], root: Path, target: str) -> None:
+    (root / "sky" / "Anomaly Detection" / "more").symlink_to(target)
+    with pytest.raises(CodeError, match="is a link to a folder"):
+        resolve(bucket, asked)
+
+
+def test_a_link_within_the_code_is_a_file_of_it(bucket: Bucket, asked: dict[str, Any], root: Path) -> None:
+    (root / "sky" / "Anomaly Detection" / "same.py").symlink_to("blocks/network.py")
+    found = stage_code(resolve(bucket, asked), bucket) / "Anomaly Detection" / "same.py"
+    assert found.read_bytes() == b"WIDTH = 192"
+    assert not found.is_symlink()
+
+
+def test_large_files_are_fetched_one_by_one(bucket: Bucket, asked: dict[str, Any]) -> None:
+    for number in range(3):
+        bucket.put(f"Anomaly Detection/weights-{number}.pt", bytes([number]) * (script_code.SMALL_BYTES + 1))
+    root = stage_code(resolve(bucket, asked), bucket) / "Anomaly Detection"
+    assert [(root / f"weights-{number}.pt").read_bytes()[0] for number in range(3)] == [0, 1, 2]
+
+
 def test_a_file_and_a_folder_of_one_name_cannot_be_laid_out(asked: dict[str, Any]) -> None:
     bucket = Store("memory://both").bucket("sky")
     for key in ("code/a.py", "code/lib", "code/lib/b.py"):

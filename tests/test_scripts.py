@@ -1,6 +1,7 @@
 """One script task: what the script finds, and what becomes of what it leaves."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from skyfan.claim import claim
 from skyfan.errors import ScriptError, ScriptsRefusedError
 from skyfan.keys import RunKeys
 from skyfan.payload import parse_payload
 from skyfan.planning import preview
 from skyfan.script_code import resolve_script
-from skyfan.scripts import LAST_LINES, WITHHELD
+from skyfan.scripts import LAST_LINES, WITHHELD, environment_of
 from skyfan.stages import infer
 from skyfan.storage import Bucket, Store
 from skyfan.task import Report, Task, decode_report
@@ -32,7 +34,9 @@ def plan(store: Store, asked: dict[str, Any], code: str, **changes: Any) -> list
     store.bucket("sky").put("Anomaly Detection/Inference/inference.py", code.encode())
     script = {"S3_object_name": "Anomaly Detection", "script": "/tmp/Anomaly Detection/Inference/inference.py"}
     given = {key: value for key, value in (asked | script | changes).items() if key != "model"}
-    return preview(parse_payload(given)[0], store).tasks
+    payload = parse_payload(given)[0]
+    claim(store.bucket("sky"), KEYS, payload)
+    return preview(payload, store).tasks
 
 
 def do(store: Store, asked: dict[str, Any], code: str, rank: int = 0, **changes: Any) -> Report:
@@ -111,6 +115,34 @@ print(WIDTH, open("/tmp/left.txt").read(), open("/tmp/Anomaly Detection/left.txt
         assert printed(bucket, rank).split() == ["192", "x", "x"]
     assert not Path("/tmp/left.txt").exists()
     assert not Path("/tmp/Anomaly Detection").exists()
+
+
+def test_a_script_talks_to_the_server_that_its_run_is_on(
+    store: Store, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "http://elsewhere:9000")
+    task = plan(store, asked, SAY)[0]
+    assert task.script is not None
+    assert task.setting is not None
+    server = Store("http://127.0.0.1:9000")
+    found = environment_of(task, task.script, task.setting, server, os.environ)
+    assert found["AWS_ENDPOINT_URL"] == found["AWS_ENDPOINT_URL_S3"] == found["SKYFAN_STORE"] == server.url
+    amazon = environment_of(task, task.script, task.setting, Store("s3://"), os.environ)
+    assert amazon["AWS_ENDPOINT_URL"] == "http://elsewhere:9000"
+    folder = environment_of(task, task.script, task.setting, Store("file:///a%20b"), os.environ)
+    assert folder["SKYFAN_STORE"] == "/a b"
+
+
+def test_a_result_that_is_no_file_fails_the_task(store: Store, asked: dict[str, Any]) -> None:
+    code = """
+import os, pathlib
+folder = pathlib.Path(os.environ["SKYFAN_STORE"], os.environ["S3_BUCKET"], os.environ["RESULT_PATH"])
+(folder / "0.json" / "x").mkdir(parents=True)
+"""
+    report = fail(store, asked, code)
+    assert report.error is not None
+    assert "is no file" in report.error.message
 
 
 RESULT = """

@@ -1,7 +1,8 @@
 """A result path belongs to the payload that claimed it first."""
 
-from skyfan.errors import ClaimedError, PayloadError
+from skyfan.errors import ClaimedError, PayloadError, StoreError
 from skyfan.keys import RunKeys
+from skyfan.manifest import decode_manifest
 from skyfan.payload import Payload, decode_object, differing_keys, parse_payload
 from skyfan.storage import Bucket
 
@@ -64,13 +65,14 @@ def release_tasks(bucket: Bucket, keys: RunKeys) -> None:
 
 
 def _release_results(bucket: Bucket, keys: RunKeys) -> None:
-    """Delete the results that a run's scripts left; without such a run, files of that name are somebody else's."""
+    """Delete the results that a run's scripts left: of its tasks alone, other files of such names are others'."""
     try:
         holder = read_claim(bucket, keys)
-    except PayloadError:
+        tasks = decode_manifest(bucket.get(keys.manifest) or b"", keys.manifest)
+    except (PayloadError, StoreError):
         return
     if holder is not None and holder.is_script:
-        bucket.delete([entry.key for entry in bucket.list(keys.result_path) if keys.is_result(entry.key)])
+        bucket.delete([keys.result(task.rank) for task in tasks])
 
 
 def _value(payload: Payload, name: str) -> object:

@@ -1,6 +1,8 @@
 """combined_data.json: the reports of a run in the original system's form, for scripts written for it."""
 
 import hashlib
+import json
+import math
 from typing import Any
 
 import msgspec
@@ -29,7 +31,9 @@ class Combined:
         self._records.append(msgspec.json.encode(_record(report, self._result_path)))
 
     def take_results(self, bucket: Bucket) -> list[str]:
-        """Put the results that scripts left in the place of our records, as they are.
+        """Put the results that scripts left in the place of our records.
+
+        They are as the script left them, but for NaN and infinity, which JSON has not: they become null.
 
         Returns
         -------
@@ -53,8 +57,14 @@ class Combined:
 
 def _inner(data: bytes) -> bytes:
     """Return a result as the inside of an array: an object, or the objects of a list."""
-    text = b" ".join(data.decode("utf-8-sig").encode().split(b"\n")).strip()
-    return text[1:-1].strip() if text.startswith(b"[") else text
+    content = json.loads(data.decode("utf-8-sig"), parse_constant=lambda _: None, parse_float=_finite)
+    records = content if isinstance(content, list) else [content]
+    return b",\n".join(json.dumps(record).encode() for record in records)
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _record(report: Report, result_path: str) -> dict[str, Any]:

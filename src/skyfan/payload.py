@@ -225,10 +225,10 @@ def _checked_names(payload: Payload) -> Payload:
         check_key(payload.model, "payload key 'model'")
     if payload.script is not None:
         check_key(payload.script.removeprefix("/"), "payload key 'script'")  # the seed's are absolute
-    if payload.s3_object_name is not None:
-        check_prefix(payload.s3_object_name, "payload key 'S3_object_name'")
+    folder = payload.s3_object_name
     return msgspec.structs.replace(
         payload,
+        s3_object_name=None if folder is None else check_prefix(folder, "payload key 'S3_object_name'"),
         data_prefix=check_prefix(payload.data_prefix, "payload key 'data_prefix'"),
         result_path=check_prefix(payload.result_path, "payload key 'result_path'"),
     )

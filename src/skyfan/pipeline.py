@@ -86,6 +86,8 @@ def drive(
     seen = planning.preview(payload, store, overwrite=overwrite)
     finished = planning.found_finished(seen, store)
     if finished is not None:
+        if share_payload:
+            stages.share_payload(seen, store)
         watch(Ended(finished, found_finished=True, warnings=(*(warnings or ()), *seen.warnings)))
         return finished
     try:
@@ -95,7 +97,7 @@ def drive(
             if share_payload:
                 stages.share_payload(plan, store)
                 plan.warnings.append(f"{payload.bucket}/{SHARED_PAYLOAD}: two runs at once write over each other's")
-            place = Place(store.url, allow_scripts)
+            place = Place(store.url, allow_scripts and payload.is_script)
             mapped, ran = _map(plan, store, place, open_engine, watch=watch, lease=lease)
             record = Drive(
                 started_at=started_at,

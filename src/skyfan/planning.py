@@ -1,17 +1,19 @@
 """What a run is going to do: found in the store and checked, before anything is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from skyfan.claim import check_claim
-from skyfan.errors import PartitionError, SurveyError
+from skyfan import models
+from skyfan.claim import check_claim, read_claim
+from skyfan.errors import ClaimedError, CodeError, PartitionError, PayloadError, StoreError, SurveyError
 from skyfan.keys import INDEX_NAME, RunKeys, index_of
 from skyfan.manifest import check_complete, decode_manifest, plan, refresh, select
 from skyfan.partitions import PartitionRef, decode_index, open_partition
 from skyfan.payload import Payload
 from skyfan.reports import collect
-from skyfan.script_code import resolve_script
+from skyfan.script_code import other_code, resolve_script
 from skyfan.staging import inspect_model, resolve_model
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Summary, decode_summary
@@ -74,6 +76,8 @@ def preview(payload: Payload, store: Store, *, overwrite: bool = False) -> Plan:
     data_bucket = store.bucket(payload.data_bucket)
     bucket = store.bucket(payload.bucket, create="on paper")
     keys = RunKeys(payload.result_path)
+    if payload.is_script:
+        _check_place(payload, bucket, keys)
     if not overwrite:
         check_claim(bucket, keys, payload)
         going_on = _go_on(payload, bucket, keys, data_bucket)
@@ -139,6 +143,47 @@ def _check_first(task: Task, bucket: Bucket, data_bucket: Bucket) -> None:
         predictor.check(partition)
 
 
+def _check_place(payload: Payload, bucket: Bucket, keys: RunKeys) -> None:
+    """Refuse a result path that a script's run would spoil: with results of others, or within its own code."""
+    folder = payload.s3_object_name
+    for name, where in (("result_path", payload.result_path), ("data_prefix", payload.data_prefix)):
+        shared = name == "result_path" or payload.bucket == payload.data_bucket
+        if folder is not None and shared and f"{where}/".startswith(f"{folder}/"):
+            raise PayloadError(
+                f"payload: {name} {where!r} lies within the code, S3_object_name {folder!r}; expected another folder: "
+                "all that is in the code is hashed, and given to each task"
+            )
+    holder = read_claim(bucket, keys)
+    if holder is not None and holder.is_script:
+        return
+    strange = sorted(entry.key for entry in bucket.list(payload.result_path) if keys.is_result(entry.key))
+    if strange:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise ClaimedError(
+            f"{payload.run_id}: holds results that no run of skyfan's left, {strange[0]}{more}; a script would write "
+            "over them: choose another result_path, or move them away"
+        )
+
+
+def _check_stored(tasks: Sequence[Task], payload: Payload, bucket: Bucket, keys: RunKeys) -> None:
+    """Refuse a stored plan of something else: who may write to the result path must not decide what runs."""
+    if not tasks:
+        return
+    script = resolve_script(payload, bucket) if payload.is_script else None
+    place = (payload.bucket, payload.result_path, payload.data_bucket)
+    for task in tasks:
+        if script is not None and task.script is not None and task.script.sha256 != script.sha256:
+            raise CodeError(other_code(task.script, script.sha256, bucket))
+        same = (task.bucket, task.result_path, task.data_bucket) == place and task.script == script
+        within = all(ref.key.startswith(f"{payload.data_prefix}/") for ref in task.partitions)
+        model = None if task.model is None else task.model.name
+        if not same or not within or model != (None if script else payload.model or models.DEFAULT):
+            raise StoreError(
+                f"{bucket.name}/{keys.manifest}: its task {task.rank} is not what the payload asks for: it was changed "
+                "by hand; run with --overwrite to plan anew"
+            )
+
+
 def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket) -> Plan | None:
     """Return the plan that a run is in the middle of; None if there is none, or nothing of it is done."""
     stored = bucket.get(keys.manifest)
@@ -149,6 +194,7 @@ def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket)
     if not found.done:
         return None
     done = {rank: task.rows for rank, task in found.done.items()}
+    _check_stored([task for task in tasks if task.rank not in done], payload, bucket, keys)
     try:
         partitions, warnings = _select(payload, data_bucket)
     except SurveyError as error:

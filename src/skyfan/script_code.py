@@ -2,9 +2,11 @@
 
 import atexit
 import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from skyfan.errors import CodeError, KeyNameError, PayloadError
@@ -15,7 +17,11 @@ from skyfan.task import ScriptRef
 
 TMP = PurePosixPath("/tmp")  # noqa: S108  where the original system's scripts expect their code; a task has one of its own
 
+SMALL_BYTES = 1 << 18
+"""Files up to that size are fetched several at a time."""
+
 _STAGED: dict[str, Path] = {}
+_staging = threading.Lock()
 
 
 def resolve_script(payload: Payload, bucket: Bucket) -> ScriptRef:
@@ -41,7 +47,6 @@ def resolve_script(payload: Payload, bucket: Bucket) -> ScriptRef:
             f"payload: 'script' is {payload.script!r}, but no 'S3_object_name' says where its code lies; expected a "
             f"folder of bucket {payload.bucket!r}, or a model, by --model, in place of the script"
         )
-    folder = folder.removesuffix("/")
     file = _file(payload.script, folder, payload.object_type)
     digests = {}
     for path, content in _files(folder, payload.object_type, bucket):
@@ -62,6 +67,11 @@ def stage_code(ref: ScriptRef, bucket: Bucket) -> Path:
     CodeError
         If it is gone, is another than when the run was planned, or cannot be laid out in a folder.
     """
+    with _staging:  # threads of one worker must not fetch the same code at once
+        return _staged(ref, bucket)
+
+
+def _staged(ref: ScriptRef, bucket: Bucket) -> Path:
     if ref.sha256 not in _STAGED or not _STAGED[ref.sha256].is_dir():
         root = Path(tempfile.mkdtemp(prefix="skyfan-code-"))
         try:
@@ -100,34 +110,58 @@ def _lay_out(ref: ScriptRef, bucket: Bucket, root: Path) -> None:
                 "lay in a folder once: rename one of the two"
             ) from error
     found = _joined(digests)
-    if found != ref.sha256:
-        raise CodeError(
-            f"code {bucket.name}/{ref.folder}: its hash is {found[:12]}, expected {ref.sha256[:12]} as when the run "
-            "was planned; put the old code back, or start the run anew with --overwrite"
-        )
+    if found != ref.sha256 or ref.file not in digests:
+        raise CodeError(other_code(ref, found, bucket))
+
+
+def other_code(ref: ScriptRef, found_sha256: str, bucket: Bucket) -> str:
+    """Say that the code is not that of the plan."""
+    return (
+        f"code {bucket.name}/{ref.folder}: its hash is {found_sha256[:12]}, expected {ref.sha256[:12]} as when the run "
+        "was planned; put the old code back, or start the run anew with --overwrite"
+    )
 
 
 def _files(folder: str, object_type: str, bucket: Bucket) -> Iterator[tuple[str, bytes]]:
     """Yield the path below `/tmp` and the content of every file of the code, in order."""
     check_prefix(folder, "payload key 'S3_object_name'")  # a manifest may have been changed by hand
-    keys = [folder] if object_type == "file" else sorted(entry.key for entry in bucket.list(folder))
-    keys = [key for key in keys if not key.endswith("/")]  # what a console leaves for an empty folder
-    for key in keys:
-        try:
-            check_key(key, "code")
-        except KeyNameError as error:
-            raise CodeError(f"{bucket.name}: {error}; rename it, or delete it") from error
-    contents = zip(keys, bucket.get_many(keys), strict=True)
-    found = 0
-    for key, content in contents:
-        if content is not None:
-            found += 1
-            yield key, content
-    if not found:
+    _check_links(folder, bucket)
+    single = bucket.head(folder) if object_type == "file" else None
+    listed = [single] if single else bucket.list(folder) if object_type == "folder" else []
+    files = [entry for entry in listed if not entry.key.endswith("/")]  # what a console leaves for an empty folder
+    if not files:
         raise CodeError(
             f"code {bucket.name}/{folder}: there is no such {object_type} in the store ({bucket.where}); expected the "
             f"code that the script lies in; check S3_object_name and object_type ('folder' or 'file')"
         )
+    for entry in files:
+        try:
+            check_key(entry.key, "code")
+        except KeyNameError as error:
+            raise CodeError(f"{bucket.name}: {error}; rename it, or delete it") from error
+    small = [entry.key for entry in files if entry.bytes <= SMALL_BYTES]
+    large = [entry.key for entry in files if entry.bytes > SMALL_BYTES]
+    yield from _present(zip(small, bucket.get_many(small), strict=True))
+    yield from _present((key, bucket.get(key)) for key in large)  # one at a time, so that they are not all held at once
+
+
+def _present(contents: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, bytes]]:
+    return ((key, content) for key, content in contents if content is not None)
+
+
+def _check_links(folder: str, bucket: Bucket) -> None:
+    """Refuse code in a folder store with links that lead out of it: what they lead to would be copied as code."""
+    root = bucket.local_path(folder)
+    if root is None:
+        return
+    inside = root.resolve()
+    for parent, folders, files in os.walk(root, followlinks=False):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(inside)):
+                raise CodeError(
+                    f"{path}: is a link {'to a folder' if path.is_dir() else 'out of the code'}; expected files: put a "
+                    "copy in its place"
+                )
 
 
 def _file(script: str, folder: str, object_type: str) -> str:

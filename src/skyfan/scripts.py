@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -66,7 +67,7 @@ def run_script(task: Task, store: Store, attempt: int, meter: Meter, time_left_s
     StoreError
         If the store does.
     """
-    job = _job(task)
+    started, job = time.monotonic(), _job(task)
     bucket, keys = store.bucket(task.bucket), RunKeys(task.result_path)
     directory = Path(tempfile.mkdtemp(prefix="skyfan-task-"))
     try:
@@ -74,7 +75,8 @@ def run_script(task: Task, store: Store, attempt: int, meter: Meter, time_left_s
             give_code(job.script, bucket, directory)
             bucket.delete([keys.result(task.rank)])  # an earlier attempt's must not pass for this one's
         with meter.phase("script"):
-            ending = _run(task, job, store, directory, time_left_s)
+            left_s = None if time_left_s is None else time_left_s - (time.monotonic() - started)
+            ending = _run(task, job, store, directory, left_s)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     with meter.phase("write"):
@@ -125,7 +127,7 @@ def _run(task: Task, job: _Job, store: Store, directory: Path, time_left_s: floa
         cwd=str(folder if job.script.object_type == "folder" else folder.parent),
         environment=environment_of(task, job.script, job.setting, store, os.environ),
         limits=limits,
-        shown=_shown(store),
+        shown=_shown(task, store),
         private=can_be_private(),
     )
 
@@ -135,8 +137,8 @@ def environment_of(
 ) -> dict[str, str]:
     """Return all variables that a script gets: those of the original system, and of its worker's those of the list."""
     kept = {name: value for name, value in inherited.items() if _is_inherited(name)}
-    if store.is_server and "://" in store.url and not store.url.startswith("s3"):
-        kept.setdefault("AWS_ENDPOINT_URL", store.url)  # boto3's name for it
+    if store.is_server and not store.url.startswith("s3"):  # a script must talk to the server that its run is on
+        kept |= dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"), store.url)
     keys = [ref.key for ref in task.partitions]
     return kept | {
         "RANK": str(task.rank),
@@ -150,7 +152,7 @@ def environment_of(
         "S3_OBJECT_NAME": script.folder,
         "S3_OBJECT_TYPE": script.object_type,
         "SCRIPT": script.said,
-        STORE_VARIABLE: store.url,
+        STORE_VARIABLE: str(store.folder or store.url),
         "TMPDIR": str(TMP),
         "PYTHONUNBUFFERED": "1",  # what it printed is there even if it is ended
         **dict.fromkeys(ONE_THREAD_EACH, str(task.threads)),
@@ -161,11 +163,12 @@ def _is_inherited(name: str) -> bool:
     return (name in INHERITED or name.startswith(("LC_", "AWS_"))) and not name.startswith(WITHHELD)
 
 
-def _shown(store: Store) -> list[Path]:
-    """Return what a script needs of the system, should it lie below the `/tmp` that it does not see."""
-    python = [sys.prefix, sys.base_prefix, *(entry for entry in sys.path if entry)]
-    paths = [Path(entry).resolve() for entry in python]
-    return [path for path in [*paths, store.folder] if path is not None and path.exists()]
+def _shown(task: Task, store: Store) -> list[Path]:
+    """Return the folders that a script needs of the system, should they lie below the `/tmp` that it does not see."""
+    python = [Path(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path) if entry]
+    buckets = [store.bucket(name).folder for name in (task.bucket, task.data_bucket)]
+    paths = [*python, store.folder, *buckets]
+    return [path for path in paths if path is not None and path.is_dir()]
 
 
 def _described(task: Task, ending: Ending, bucket: Bucket, keys: RunKeys) -> ScriptEnd:
@@ -186,6 +189,9 @@ def _described(task: Task, ending: Ending, bucket: Bucket, keys: RunKeys) -> Scr
 
 def _take_result(key: str, bucket: Bucket) -> tuple[ResultRef | None, str | None]:
     """Return the result that a script left, or why what it left is none."""
+    path = bucket.local_path(key)
+    if path is not None and path.exists() and not path.is_file():
+        return None, f"its result {key} is no file; expected one with JSON"
     entry = bucket.head(key)
     if entry is None:
         return None, None

@@ -16,8 +16,11 @@ AWS = "aws"
 MAPPED = (LOCAL, DASK)
 """Those whose map `skyfan.pipeline` drives."""
 ENGINES = (*MAPPED, AWS)
-SCRIPT_GRACE_S = 30.0
-"""A script is ended at its time limit by its own worker, which then has so long to say why."""
+SCRIPT_GRACE_S = 900.0
+"""A script is ended at its time limit by its own worker. An engine ends that if it does not come to it: code may take
+long to fetch."""
+TURN_GRACE_S = 14 * 86_400.0
+"""Where scripts take turns, a worker may wait for others of the same machine for as long as these take."""
 
 OpenEngine = Callable[[Work, int], Engine]
 """Starts an engine: what its workers do, and how many items there are for them."""
@@ -45,8 +48,13 @@ def choose_engine(wanted: Wanted, payload: Payload, store: Store) -> OpenEngine:
         If there is none of that name, or it cannot work with this store or these wishes.
     """
     _check(wanted, store)
-    timeout_s = payload.task_timeout_s + (SCRIPT_GRACE_S if payload.is_script else 0.0)
-    return (_dask if wanted.name == DASK else _local)(wanted, payload, timeout_s)
+    return (_dask if wanted.name == DASK else _local)(wanted, payload)
+
+
+def _grace_s(payload: Payload, *, private: bool) -> float:
+    if not payload.is_script:
+        return 0.0
+    return SCRIPT_GRACE_S if private else TURN_GRACE_S
 
 
 def _check(wanted: Wanted, store: Store) -> None:
@@ -65,20 +73,20 @@ def _check(wanted: Wanted, store: Store) -> None:
             )
 
 
-def _local(wanted: Wanted, payload: Payload, timeout_s: float) -> OpenEngine:
+def _local(wanted: Wanted, payload: Payload) -> OpenEngine:
     from skyfan.engines.local import LocalEngine, default_workers
     from skyfan.scripting.boxing import can_be_private
 
     def start(work: Work, items: int) -> Engine:
         workers = min(wanted.workers or default_workers(payload.threads), payload.max_concurrency or items, items)
-        if payload.is_script and not can_be_private():
-            workers = 1  # they would wait for each other, and their time would run
-        return LocalEngine(work, workers, timeout_s)
+        private = not payload.is_script or can_be_private()
+        workers = workers if private else 1  # they would only wait for each other
+        return LocalEngine(work, workers, payload.task_timeout_s, _grace_s(payload, private=private))
 
     return start
 
 
-def _dask(wanted: Wanted, payload: Payload, timeout_s: float) -> OpenEngine:
+def _dask(wanted: Wanted, payload: Payload) -> OpenEngine:
     from skyfan.engines.clusters import LOCAL as HERE
     from skyfan.engines.clusters import open_cluster
     from skyfan.engines.dask import DaskEngine
@@ -88,6 +96,8 @@ def _dask(wanted: Wanted, payload: Payload, timeout_s: float) -> OpenEngine:
         workers = wanted.workers
         if wanted.scheduler in {None, HERE}:
             workers = min(workers or default_workers(payload.threads), payload.max_concurrency or items, items)
-        return DaskEngine(work, open_cluster(wanted.scheduler, wanted.cluster_options, workers), timeout_s)
+        cluster = open_cluster(wanted.scheduler, wanted.cluster_options, workers)
+        grace_s = _grace_s(payload, private=False)  # what the machines of the workers permit is not known here
+        return DaskEngine(work, cluster, payload.task_timeout_s, grace_s=grace_s)
 
     return start

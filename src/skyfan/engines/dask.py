@@ -47,17 +47,28 @@ class DaskEngine:
         Where they are; closed with the engine.
     timeout_s : float
         Seconds after which an attempt is ended.
+    grace_s : float
+        Seconds more that pass before that, as for the local engine.
     patience_s : float, optional
         Seconds without any worker after which the cluster counts as gone; by default as long as the cluster says.
     """
 
     name = "dask"
 
-    def __init__(self, work: Work, cluster: Cluster, timeout_s: float, patience_s: float | None = None) -> None:
+    def __init__(
+        self,
+        work: Work,
+        cluster: Cluster,
+        timeout_s: float,
+        *,
+        grace_s: float = 0.0,
+        patience_s: float | None = None,
+    ) -> None:
         self._work = work
         self._cluster = cluster
         self._client = cluster.client
         self._timeout_s = timeout_s
+        self._grace_s = grace_s
         self._patience_s = cluster.patience_s if patience_s is None else patience_s
         self._run = uuid.uuid4().hex[:12]
         self._tickets = itertools.count()
@@ -136,7 +147,7 @@ class DaskEngine:
     def _on_begun(self, event: tuple[float, tuple[str, int]]) -> None:
         run, ticket = event[1]
         if run == self._run and ticket in self._clocks:
-            self._clocks[ticket].start(self._timeout_s)
+            self._clocks[ticket].start(self._timeout_s + self._grace_s)
 
     async def _watch(self) -> None:
         """Keep an eye on who is there, for as long as the map lasts."""
