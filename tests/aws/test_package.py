@@ -178,7 +178,7 @@ def execute(function: Function, asked: dict[str, Any], root: Path) -> tuple[dict
     with function("skyfan.aws.handlers.initialize") as api:
         begun = said(api.invoke({"request": {"payload": asked}, "execution": EXECUTION}))
     tasks = json.loads((root / begun["bucket"] / begun["pending_key"]).read_text())
-    told = {"started_at": begun["started_at"], "max_attempts": begun["max_attempts"], "retry_count": 0}
+    told = {name: begun[name] for name in ("started_at", "max_attempts", "script")} | {"retry_count": 0}
     with function("probe.infer") as api:
         answers = [said(api.invoke({**told, "task": task})) for task in tasks]
     with function("skyfan.aws.handlers.summarize") as api:
@@ -245,8 +245,8 @@ def test_a_script_runs_under_lambdas_client(
         begun = said(api.invoke({"request": event, "execution": EXECUTION}))
     task, *_ = json.loads((root / begun["bucket"] / begun["pending_key"]).read_text())
     with running("skyfan.aws.handlers.infer", **place) as api:
-        told = {"task": task, "started_at": begun["started_at"], "max_attempts": 3, "retry_count": 0}
-        answer = api.invoke(told, timeout_s=REPORTING_S + 5)
+        told = {name: begun[name] for name in ("started_at", "script")} | {"max_attempts": 3, "retry_count": 0}
+        answer = api.invoke(told | {"task": task}, timeout_s=REPORTING_S + 5)
     assert (answer.ok, answer.body["errorType"]) == (False, "ScriptError")
     failure = json.loads((root / "sky" / "results" / "slow" / "failures" / "00000.json").read_text())
     assert failure["ending"]["wall_s"] < REPORTING_S + 5

@@ -12,7 +12,7 @@ from aws.executions import check_whole, ranks_of, reports, run, summary_of
 from aws.states import Handler, Machine, filled
 from skyfan.aws import handlers
 from skyfan.aws.script_image import SCRIPTS_VARIABLE
-from skyfan.errors import ScriptError, ScriptsRefusedError
+from skyfan.errors import CodeError, ScriptError, ScriptsRefusedError
 from skyfan.keys import RunKeys
 from skyfan.storage import Bucket, Store
 from skyfan.task import decode_report
@@ -196,3 +196,26 @@ def test_a_script_is_ended_while_its_function_can_still_say_so(
     assert report.ending is not None
     assert 1.0 < report.ending.wall_s < 30
     assert report.ending.last_lines == ["begun"]
+
+
+@pytest.mark.usefixtures("allowed")
+@pytest.mark.parametrize("scripted", [True, False], ids=["of a script's run", "of a model's run"])
+def test_a_task_that_was_changed_in_the_store_runs_no_other_code(
+    bucket: Bucket, payload: dict[str, Any], asked: dict[str, Any], keys: RunKeys, *, scripted: bool
+) -> None:
+    """Whoever may write to the result path must not decide what runs with the function's rights."""
+    put_script(bucket, "print('mine')")
+    bucket.put(f"{keys.result_path}/evil/e.py", b"raise SystemExit('evil ran')")
+    begun = begin(payload if scripted else asked | {"result_path": keys.result_path})
+    item = items(begun, Store("s3://"))[0]
+    evil = f"{keys.result_path}/evil"
+    script = {"folder": evil, "file": f"{evil}/e.py", "said": "e.py", "object_type": "folder", "sha256": "0" * 64}
+    setting = {"world_size": 4, "data_prefix": "25MB", "limits": {}}
+    item["task"] |= {"model": None, "script": script, "setting": setting}
+    with pytest.raises(CodeError, match="runs another script than Initialize planned"):
+        handlers.infer(item, None)
+    report = decode_report(bucket.get(keys.failure(0)))
+    assert report is not None
+    assert report.error is not None
+    assert report.error.ends_run
+    assert bucket.list(keys.logs) == []

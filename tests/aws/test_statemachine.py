@@ -121,7 +121,7 @@ def test_a_script_goes_to_its_own_worker_and_a_model_to_the_usual_one(
     asked, parent = states["HasScript"], json.loads(definition)["States"]["InferAll"]["ItemProcessor"]
     assert parent["StartAt"] == "HasScript"
     (rule,) = asked["Choices"]
-    assert rule == {"Variable": "$.task.script", "IsPresent": True, "Next": "InferScript"}
+    assert rule == {"Variable": "$.script.sha256", "IsPresent": True, "Next": "InferScript"}
     assert asked["Default"] == "Infer"
     for script, there in ((None, False), (ScriptRef("code", "code/x.py", "x.py", "folder", "0" * 64), True)):
         item = json.loads(

@@ -47,7 +47,7 @@ def test_the_machine_that_ships_is_drawn_as_it_is_defined() -> None:
     assert Edge("InferAll", "Summarize", "catch", errors=("States.ALL",)) in machine.edges
     caught = tuple(inside["Infer"]["Catch"][0]["ErrorEquals"])
     assert states["InferAll"].inner[0].edges == (
-        Edge("HasScript", "InferScript", "choice", "task.script is present"),
+        Edge("HasScript", "InferScript", "choice", "script.sha256 is present"),
         Edge("HasScript", "Infer", "default"),
         Edge("Infer", "InferLarge", "catch", errors=caught),
     )

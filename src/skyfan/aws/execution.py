@@ -15,7 +15,7 @@ from skyfan import planning, stages
 from skyfan.aws.messages import Begun, Ended, Inferred, Item, Start, Verdict
 from skyfan.aws.script_image import refusal
 from skyfan.claim import read_claim
-from skyfan.errors import AttemptsSpentError, PayloadError, SkyfanError, StoreError
+from skyfan.errors import AttemptsSpentError, CodeError, PayloadError, SkyfanError, StoreError
 from skyfan.keys import RunKeys
 from skyfan.lease import release_for, take_for
 from skyfan.manifest import decode_manifest, encode_manifest
@@ -87,6 +87,7 @@ def begin(start: Start, store: Store, *, allow_scripts: bool = False) -> Begun:
         planned_at=utc_now(),
         warnings=[*warnings, *capped, *plan.warnings],
         found_finished=not plan.pending and not plan.surplus,
+        script=plan.tasks[0].script,
     )
 
 
@@ -109,8 +110,8 @@ def infer_item(item: Item, store: Store, *, allow_scripts: bool = False, time_le
     """
     bucket = store.bucket(item.task.bucket)
     attempt = _attempt(item, bucket)
-    if item.task.script is not None and not allow_scripts:  # as when the image was taken from the stack meanwhile
-        refused = refusal(item.task.script.said)
+    refused = _refused(item, allow_scripts=allow_scripts)
+    if refused is not None:
         stages.record_failure(item.task, bucket, attempt, refused)
         raise refused
     try:
@@ -120,6 +121,19 @@ def infer_item(item: Item, store: Store, *, allow_scripts: bool = False, time_le
             raise AttemptsSpentError(f"after {counted(attempt, 'attempt')}: {error}") from error
         raise
     return Inferred(report.rank, report.rows_out)
+
+
+def _refused(item: Item, *, allow_scripts: bool) -> SkyfanError | None:
+    """Return why a task's script must not run; what may write to the result path must not decide what runs."""
+    if item.task.script != item.script:
+        changed = RunKeys(item.task.result_path).pending
+        return CodeError(
+            f"task {item.task.rank}: runs another script than Initialize planned: {changed} was changed by hand; run "
+            "the payload again"
+        )
+    if item.script is not None and not allow_scripts:  # as when the image was taken from the stack meanwhile
+        return refusal(item.script.said)
+    return None
 
 
 def end(ended: Ended, store: Store) -> Verdict:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from skyfan.errors import InputError
-from skyfan.task import Task
+from skyfan.task import ScriptRef, Task
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +52,9 @@ class Begun(Struct, frozen=True, kw_only=True):
     warnings: list[str]
     found_finished: bool
     """Nothing was left to do, and nothing is surplus."""
+    script: ScriptRef | None = None
+    """What the tasks run if it is no model. It decides which function does them: what the store says of each is held
+    against it."""
     map_error: dict[str, str] | None = None
     """Set by the state machine if its map failed."""
 
@@ -65,6 +68,8 @@ class Item(Struct, frozen=True):
     max_attempts: int
     retry_count: int
     """How often this state was started before, be it for nothing: throttled starts count."""
+    script: ScriptRef | None = None
+    """Of the run, as Initialize planned it."""
     caught: dict[str, str] | None = None
     """On the larger worker: how it ended on the usual one, `Error` and `Cause`."""
 
