@@ -167,10 +167,11 @@ def _map(
 
     def check() -> None:
         lease.check()
-        ran.workers = max(ran.workers, engine.slots)
+        ran.workers = max(ran.workers, min(engine.slots, at_most))
         tell_slots(engine.slots)
         watch(Ticked())
 
+    at_most = min(plan.payload.max_concurrency or len(pending), len(pending))
     tell_slots = _telling_of_none(watch)
     with open_engine(Work(INFER, place.encode()), len(pending)) as engine:
         watch(Planned.of(plan, engine.slots))

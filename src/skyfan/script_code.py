@@ -4,7 +4,6 @@ import atexit
 import hashlib
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from skyfan.errors import CodeError, KeyNameError, PayloadError
 from skyfan.keys import check_key, check_prefix
 from skyfan.payload import Payload
+from skyfan.scripting.removing import remove_tree
+from skyfan.scripting.temporary import explained, temporary_folder
 from skyfan.storage import Bucket
 from skyfan.task import ScriptRef
 
@@ -73,13 +74,13 @@ def stage_code(ref: ScriptRef, bucket: Bucket) -> Path:
 
 def _staged(ref: ScriptRef, bucket: Bucket) -> Path:
     if ref.sha256 not in _STAGED or not _STAGED[ref.sha256].is_dir():
-        root = Path(tempfile.mkdtemp(prefix="skyfan-code-"))
+        root = temporary_folder("skyfan-code-")
         try:
             _lay_out(ref, bucket, root)
         except BaseException:
-            shutil.rmtree(root, ignore_errors=True)
+            remove_tree(root)
             raise
-        atexit.register(shutil.rmtree, root, ignore_errors=True)
+        atexit.register(remove_tree, root)
         _STAGED[ref.sha256] = root
     return _STAGED[ref.sha256]
 
@@ -91,8 +92,18 @@ def give_code(ref: ScriptRef, bucket: Bucket, directory: Path) -> None:
     ------
     CodeError
         As `stage_code`.
+    WorkerError
+        If the temporary directory has no room for it.
     """
-    shutil.copytree(stage_code(ref, bucket), directory, dirs_exist_ok=True)
+    staged = stage_code(ref, bucket)
+    with explained("a copy of the code"):
+        directory.mkdir(exist_ok=True)
+        for source in sorted(staged.rglob("*")):
+            target = directory / source.relative_to(staged)
+            if source.is_dir():
+                target.mkdir()
+            else:
+                shutil.copyfile(source, target)
 
 
 def _lay_out(ref: ScriptRef, bucket: Bucket, root: Path) -> None:
@@ -101,9 +112,10 @@ def _lay_out(ref: ScriptRef, bucket: Bucket, root: Path) -> None:
         digests[path] = hashlib.sha256(content).hexdigest()
         target = root / path
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as file:
-                file.write(content)
+            with explained("a copy of the code"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as file:
+                    file.write(content)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise CodeError(
                 f"{bucket.name}/{path}: a folder holds a file or a folder of that name, not both; expected code that "

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +18,8 @@ from skyfan.keys import RunKeys
 from skyfan.measure import Meter, utc_now
 from skyfan.script_code import TMP, give_code
 from skyfan.scripting.boxing import Ending, can_be_private, run_boxed
+from skyfan.scripting.removing import remove_tree
+from skyfan.scripting.temporary import temporary_folder
 from skyfan.storage import STORE_VARIABLE, Bucket, Store
 from skyfan.task import Report, ResultRef, ScriptEnd, ScriptRef, ScriptSetting, Task
 
@@ -69,7 +69,7 @@ def run_script(task: Task, store: Store, attempt: int, meter: Meter, time_left_s
     """
     started, job = time.monotonic(), _job(task)
     bucket, keys = store.bucket(task.bucket), RunKeys(task.result_path)
-    directory = Path(tempfile.mkdtemp(prefix="skyfan-task-"))
+    directory = temporary_folder("skyfan-task-")
     try:
         with meter.phase("model"):
             give_code(job.script, bucket, directory)
@@ -78,7 +78,7 @@ def run_script(task: Task, store: Store, attempt: int, meter: Meter, time_left_s
             left_s = None if time_left_s is None else time_left_s - (time.monotonic() - started)
             ending = _run(task, job, store, directory, left_s)
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(directory)
     with meter.phase("write"):
         bucket.put(keys.log(task.rank), ending.output)
         meter.script = _described(task, ending, bucket, keys)

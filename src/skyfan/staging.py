@@ -3,6 +3,7 @@
 import hashlib
 import mmap
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ _LOCATION = b"\n\x08location\x12"
 _EXTERNAL = re.compile(rb"\x6a[\x00-\x7f]$|\x6a[\x80-\xff][\x00-\x7f]$", re.DOTALL)
 
 _LOADED: dict[tuple[str, int], Predictor] = {}
+_loading = threading.Lock()
 
 
 def resolve_model(payload: Payload, bucket: Bucket) -> ModelRef:
@@ -65,6 +67,11 @@ def load_model(ref: ModelRef, bucket: Bucket, threads: int = 1) -> Predictor:
     ModelError
         If it is not there, is no ONNX model, or is another one than when the run was planned.
     """
+    with _loading:  # threads of one worker must not load the same model at once
+        return _loaded(ref, bucket, threads)
+
+
+def _loaded(ref: ModelRef, bucket: Bucket, threads: int) -> Predictor:
     if (ref.sha256, threads) not in _LOADED:
         source = _source(ref.name, bucket)
         found = _hash(source)

@@ -363,6 +363,8 @@ def test_no_more_tasks_at_once_than_asked(site: Site, payload: dict[str, Any], k
     spans = sorted((report.started_at, report.ended_at) for report in reports(site, keys))
     assert len(spans) == 4
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans)), spans
+    assert run.summary is not None
+    assert run.summary.drive.workers == 1  # however many there are
 
 
 def test_two_runs_at_once_do_not_touch_each_other(site: Site, payload: dict[str, Any]) -> None:

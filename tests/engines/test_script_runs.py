@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 
 import skyfan
 from s3 import request as ask
-from skyfan.errors import RunFailedError, ScriptsRefusedError
+from skyfan.errors import RunFailedError, ScriptsRefusedError, StoreError
 from skyfan.keys import RunKeys
 from skyfan.storage import Bucket, Store
 from skyfan.task import Report
@@ -203,8 +203,9 @@ def test_a_changed_manifest_runs_no_script_without_leave(
     changed[1]["model"] = None
     bucket.put("results/one/manifest.json", json.dumps(changed).encode())
     bucket.delete([RunKeys("results/one").report(1)])
-    with pytest.raises(RunFailedError, match="--allow-scripts"):
-        skyfan.run(model, store=root, **place)
+    for leave in (False, True):  # of the script of another payload it is no leave
+        with pytest.raises(StoreError, match="its task 1 is not what the payload asks for"):
+            skyfan.run(model, store=root, allow_scripts=leave, **place)
     assert not Path("/dev/shm/skyfan-must-not-be").exists()
 
 

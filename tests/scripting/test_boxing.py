@@ -253,6 +253,21 @@ time.sleep(60)
     assert re.fullmatch(r"was ended: it wrote (2\d|30) MiB \(script_disk_mb 20\)", ending.why)
 
 
+def test_what_lay_there_before_is_not_what_a_script_wrote(directory: Path, private: bool) -> None:
+    (directory / "box code").mkdir()
+    (directory / "box code" / "weights").write_bytes(b"x" * (24 << 20))
+    code = "import time; time.sleep(1.5); open('/tmp/box code/more', 'wb').write(b'x' * (2 << 20)); time.sleep(1.5)"
+    ending = boxed(*PYTHON, code, directory=directory, private=private, limits=Limits(disk_mb=10))
+    assert ending.why is None
+
+
+def test_too_much_that_is_written_quickly_is_seen_at_the_end(directory: Path, private: bool) -> None:
+    (directory / "box data").mkdir()
+    code = "for number in range(4): open(f'/tmp/box data/{number}', 'wb').write(b'x' * (8 << 20))"
+    ending = boxed(*PYTHON, code, directory=directory, private=private, limits=Limits(disk_mb=20))
+    assert ending.why in {"it wrote 32 MiB (script_disk_mb 20)", "was ended: it wrote 32 MiB (script_disk_mb 20)"}
+
+
 def test_too_much_in_one_file_ends_it(directory: Path, private: bool) -> None:
     (directory / "box data").mkdir()
     command = ("dd", "if=/dev/zero", "of=/tmp/box data/big", "bs=1M", "count=100")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from scripting.boxes import PYTHON, TMP, boxed, left_of, wait_until
-from skyfan.errors import InputError
+from scripting.boxes import PYTHON, SOMEBODY, TMP, as_somebody, boxed, left_of, wait_until
+from skyfan.errors import InputError, WorkerError
+from skyfan.scripting.namespaces import adopts_orphans
 from skyfan.scripting.turns import turn
 
 LOCK = TMP / f"skyfan-scripts-{os.getuid()}.lock"
@@ -157,3 +158,92 @@ def test_waiting_for_a_turn_can_be_interrupted(directory: Path) -> None:
         waiting.send_signal(signal.SIGINT)
         _, errors = waiting.communicate(timeout=30)
     assert b"KeyboardInterrupt" in errors
+
+
+def test_the_links_are_gone_when_the_script_is_even_if_its_caller_was_killed(directory: Path) -> None:
+    (directory / "box link").mkdir()
+    (directory / "box link" / "file").touch()
+    code = f"""
+from pathlib import Path
+from scripting.boxes import PYTHON, boxed
+script = "import time; open('/tmp/box link/ready', 'w').close(); time.sleep(60)"
+boxed(*PYTHON, script, directory=Path({str(directory)!r}), private=False)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    caller = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    wait_until((directory / "box link" / "ready").exists, "the script is ready")
+    caller.kill()
+    caller.wait()
+    wait_until(lambda: not (TMP / "box link").is_symlink(), "its link is gone")
+    assert left_of(directory) == []
+
+
+def test_what_a_box_leaves_that_is_killed_itself_is_ended_too(directory: Path) -> None:
+    code = """
+import os, signal, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os.execve("/bin/sh", ["sh", "-c", "while :; do echo for ever; done"], {"BOX_OF": os.environ["BOX_OF"]})
+        while True:
+            print("for ever " * 1000, flush=True)
+    os._exit(0)
+os.wait()
+time.sleep(0.2)
+os.kill(os.getppid(), signal.SIGKILL)
+time.sleep(60)
+"""
+    (directory / "box link").mkdir()
+    with pytest.raises(WorkerError, match="the process that ran the script ended before it"):
+        boxed(*PYTHON, code, directory=directory, private=False)
+    assert left_of(directory) == []
+    assert not (TMP / "box link").is_symlink()
+
+
+def test_orphans_are_adopted_only_while_a_script_runs(directory: Path) -> None:
+    boxed("true", directory=directory, private=False)
+    assert not adopts_orphans()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_a_lock_of_another_user_is_refused_and_says_whose_it_is(directory: Path, mode: int) -> None:
+    directory.chmod(0o777)
+    lock = TMP / f"skyfan-scripts-{SOMEBODY}.lock"
+    lock.touch()
+    lock.chmod(mode)
+    try:
+        done = as_somebody(
+            """
+import os
+from pathlib import Path
+from skyfan.errors import InputError
+from skyfan.scripting.turns import turn
+try:
+    with turn(Path(os.environ["DIRECTORY"])):
+        print("mine")
+except InputError as error:
+    print(error)
+""",
+            directory,
+        )
+    finally:
+        lock.unlink()
+    assert done.stderr == b""
+    assert re.match(
+        rf"{lock} cannot be used.*: it belongs to user 0; expected a file of user {SOMEBODY}", done.stdout.decode()
+    )
+    assert b"remove it" in done.stdout
+
+
+def test_root_says_whose_lock_it_cannot_use(directory: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file somebody else's")
+    LOCK.unlink(missing_ok=True)
+    LOCK.touch()
+    os.chown(LOCK, SOMEBODY, SOMEBODY)
+    try:
+        with pytest.raises(InputError, match=f"{LOCK} cannot be used.* belongs to user {SOMEBODY}.*remove it"):
+            boxed("true", directory=directory, private=False)
+    finally:
+        LOCK.unlink()

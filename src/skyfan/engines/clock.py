@@ -12,8 +12,13 @@ class Clock:
     """Done when the attempt has taken too long."""
     timer: asyncio.TimerHandle | None = None
 
+    @property
+    def runs(self) -> bool:
+        """Whether the attempt has begun."""
+        return self.timer is not None
+
     def start(self, timeout_s: float) -> None:
-        """Begin, or begin anew: the cluster may have moved the attempt to another worker."""
+        """Begin."""
         self.stop()
         self.timer = self.late.get_loop().call_later(timeout_s, self._ring)
 

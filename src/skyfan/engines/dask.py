@@ -30,6 +30,8 @@ LOOK_EVERY_S = 1.0
 TEND_EVERY_S = 10.0
 SILENCE_S = 20.0
 """A scheduler that does not answer for so long is lost."""
+BEGIN_S = 600.0
+"""A thread that has not begun an item by then is not used any more: others, or an earlier run, hold it."""
 END_S = 20.0
 """For ending a worker process and starting the next."""
 CLOSE_S = 10.0
@@ -187,19 +189,19 @@ class DaskEngine:
 
     async def _do(self, number: int, attempt: int, item: bytes) -> None:
         outcome = None
-        while outcome is None:  # its worker was ended for what another of its threads did: it is done again
+        while outcome is None:  # it is handed over again
             outcome = await self._try(await self._crew.take(), number, attempt, item)
         self._said.put(outcome)
 
     async def _try(self, hand: Hand, number: int, attempt: int, item: bytes) -> Outcome | None:
-        """Have a worker do an item; return None if it was ended before that, and not for what this item did."""
+        """Have a worker do an item; return None if it did not, and not for what this item did."""
         loop, ticket = asyncio.get_running_loop(), next(self._tickets)
         clock = self._clocks[ticket] = Clock(loop.create_future())
         future = self._hand_over(hand, number, attempt, item, ticket)
         answer = loop.create_task(_answer(future))
         try:
-            ends: set[asyncio.Future[Any]] = {answer, clock.late, hand.gone}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not await _comes_to_an_end(hand, clock, {answer, clock.late, hand.gone}):
+                return None
             if answer.done():
                 return await self._settle(hand, number, answer)
             if hand.gone.done():
@@ -267,6 +269,21 @@ class DaskEngine:
         with suppress(OSError, ValueError, KeyError):  # it was gone already, or the scheduler gave it up
             await self._client.restart_workers([hand.address], timeout=END_S, raise_for_error=False)
         await self._crew.remove(hand)
+
+
+async def _comes_to_an_end(hand: Hand, clock: Clock, ends: "set[asyncio.Future[Any]]") -> bool:
+    """Wait for one of these; return False if the worker does not even begin, be it paused or busy for others."""
+    until = time.monotonic() + BEGIN_S
+    while not any(end.done() for end in ends):
+        await asyncio.wait(ends, timeout=None if clock.runs else LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        if clock.runs or any(end.done() for end in ends):
+            continue
+        if time.monotonic() >= until:
+            hand.lost += 1
+            return False
+        if not hand.ready:
+            return False
+    return True
 
 
 async def _answer(future: "Future[tuple[int, bytes]]") -> tuple[int, bytes]:

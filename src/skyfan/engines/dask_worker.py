@@ -46,7 +46,8 @@ def run_item(work: Work, item: bytes, attempt: int, version: str, ticket: tuple[
     worker.log_event(TOPIC, list(ticket))
     if version != __version__:
         return ERROR, msgspec.json.encode(unfit(f"the worker {worker.address} has skyfan {__version__}", version))
-    _prepare(worker.local_directory)
+    with _loading:
+        _prepare(worker.local_directory if worker.nanny else None)
     try:
         return OK, _loaded(work)(item, attempt)
     except Exception as error:  # noqa: BLE001  whatever it was, it belongs to this item: the driver decides what follows
@@ -74,18 +75,20 @@ def unfit(what: str, version: str) -> TaskError:
 
 
 @cache
-def _prepare(folder: str) -> None:
+def _prepare(folder: str | None) -> None:
     """Do, once a process, what the first item needs.
 
     What was before it is counted as waiting: a worker of Dask may have been there for days. What items write for a
-    while goes to the folder of the worker, which Dask removes with it, or after it if it was killed.
+    while goes to the folder of a worker whose process is its own, which Dask removes with it, or after it if it was
+    killed.
     """
     note_waiting(process_age_s())
-    tempfile.tempdir = folder
+    if folder is not None:
+        tempfile.tempdir = folder
 
 
 def _loaded(work: Work) -> Callable[[bytes, int], bytes]:
-    with _loading:  # threads of one process must not load the same model at once
+    with _loading:  # threads of one process must not load the same at once
         return _load(work)
 
 

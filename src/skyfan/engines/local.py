@@ -3,14 +3,13 @@
 import fcntl
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -21,10 +20,14 @@ from skyfan.engines.frames import read_frame, write_frame
 from skyfan.engines.worker import OK
 from skyfan.errors import WorkerError
 from skyfan.host import usable_cores
+from skyfan.scripting.removing import remove_tree
+from skyfan.scripting.temporary import temporary_file, temporary_folder
+from skyfan.scripting.using import remove_when_unused
 from skyfan.task import TaskError
 
 _LAST_WORDS_BYTES = 2000
 _PIPE_BYTES = 1 << 20
+_GONE_S = 10.0
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -42,7 +45,7 @@ class _Worker:
     from_worker: int
     words: IO[bytes]
     """What it wrote to stdout and stderr; shown only if it dies."""
-    scratch: str
+    scratch: Path
     """Its temporary directory, which goes with it."""
     number: int | None = None
     deadline: float = field(default=float("inf"))
@@ -55,7 +58,7 @@ class _Worker:
         os.close(self.to_worker)
         os.close(self.from_worker)
         self.words.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove_when_unused(self.scratch, _GONE_S)  # a box ends by itself when its worker has, which takes a moment
 
     def last_words(self) -> str:
         size = self.words.seek(0, os.SEEK_END)
@@ -75,13 +78,16 @@ class LocalEngine:
         How many processes.
     timeout_s : float
         Seconds after which an attempt is ended.
+    grace_s : float
+        Seconds more that pass before that: where work keeps the limit itself, and then says more of how it ended.
     """
 
     name = "local"
 
-    def __init__(self, work: Work, workers: int, timeout_s: float) -> None:
+    def __init__(self, work: Work, workers: int, timeout_s: float, grace_s: float = 0.0) -> None:
         self._work = work
         self._timeout_s = timeout_s
+        self._grace_s = grace_s
         self._selector = selectors.DefaultSelector()
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
@@ -101,7 +107,7 @@ class LocalEngine:
         worker = self._idle.pop()
         if not worker.watched or worker.process.poll() is not None:  # it died idle: that is not this item's doing
             worker = self._replaced(worker)
-        worker.number, worker.deadline = number, time.monotonic() + self._timeout_s
+        worker.number, worker.deadline = number, time.monotonic() + self._timeout_s + self._grace_s
         self._busy.append(worker)
         try:
             write_frame(worker.to_worker, number, attempt, item)
@@ -162,19 +168,19 @@ class LocalEngine:
         if hasattr(fcntl, "F_SETPIPE_SZ"):  # an item must not block on a worker that is still loading
             with suppress(OSError):
                 fcntl.fcntl(to_worker, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        words = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the worker
+        words = temporary_file()
         undo.callback(words.close)
-        scratch = tempfile.mkdtemp(prefix="skyfan-worker-")
-        undo.callback(shutil.rmtree, scratch, ignore_errors=True)
+        scratch = temporary_folder("skyfan-worker-")
+        undo.callback(remove_tree, scratch)
         # -P: a file in the working directory must not pass for a module
         command = [sys.executable, "-P", "-m", "skyfan.engines.worker", str(incoming), str(outgoing)]
         process = subprocess.Popen(
-            [*command, self._work.function, self._work.context, str(os.getpid()), scratch],
+            [*command, self._work.function, self._work.context, str(os.getpid()), str(scratch)],
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=words,
             pass_fds=(incoming, outgoing),
-            env=os.environ | _ONE_THREAD | {"TMPDIR": scratch},
+            env=os.environ | _ONE_THREAD | {"TMPDIR": str(scratch)},
             start_new_session=True,
         )
         os.close(incoming)

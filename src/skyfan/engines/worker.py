@@ -56,13 +56,14 @@ def _load(function: str) -> Callable[[str], Callable[[bytes, int], bytes]]:
 def _end_with(parent: int, scratch: str) -> None:
     """End this process when the driver is gone, even if it was killed in the middle of a task.
 
-    What lies in the worker's temporary directory is removed by a process that outlives this one: what this one has
-    started, and what writes there, ends with it.
+    What lies in the worker's temporary directory is removed by a process that outlives this one: the box of a script
+    ends with this one, and only then does nobody write there.
     """
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_S)
     with suppress(OSError):
-        subprocess.Popen(["/bin/rm", "-rf", "--", scratch], start_new_session=True, stdin=subprocess.DEVNULL)
+        remove = [sys.executable, "-P", "-m", "skyfan.scripting.using", scratch]
+        subprocess.Popen(remove, start_new_session=True, stdin=subprocess.DEVNULL)
     os._exit(1)
 
 

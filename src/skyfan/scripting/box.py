@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from skyfan.scripting import namespaces
-from skyfan.scripting.family import members
+from skyfan.scripting.reaping import end_descendants, noted_signals, reap_until
 
 _TMP = "/tmp"  # noqa: S108  that it stands for it is the point
 _NO_FILE, _NOT_EXECUTABLE = 127, 126
@@ -29,16 +29,16 @@ _THREADS = 4096
 """The kernel counts threads where it is told to limit processes: so many more are not held against a script."""
 _MORE_LIKELY = "500"
 """How much more the kernel should like to kill the script than what runs it, when the machine's memory runs out."""
-_AGAIN_S = 0.002
-_AT_ONCE = 1000
 
 
 def main(notes: int) -> None:
     """Do as ordered until the script has ended and nothing that it started is left."""
     namespaces.die_with_parent(signal.SIGKILL)
     os.set_inheritable(notes, False)
-    signals = _signals()
+    signals = noted_signals()
     orders, caller = _take_orders()
+    for kept in orders["keep"]:
+        os.set_inheritable(kept, False)
     box = _Box(orders, notes)
     try:
         if orders["private"]:
@@ -71,24 +71,23 @@ class _Box:
         alive, held = os.pipe()
         first = self._fork(lambda: self._be_first(alive, held))
         self.note("first", first)
-        if _reap_until(first, caller, signals) is None:
+        if reap_until(first, caller, signals) is None:
             os.kill(first, signal.SIGKILL)
             os.waitpid(first, 0)  # returns when all in the namespace are gone
 
     def run_shared(self, caller: int, signals: int) -> None:
         """Run it among all others; at the end, end its descendants one by one."""
-        for kept in self._orders["keep"]:
-            os.set_inheritable(kept, False)
         namespaces.adopt_orphans()
         namespaces.die_with_parent(signal.SIGTERM)  # there is something to do before
         self._end_without_caller()
         started = time.monotonic()
         script = self._fork(self._be_script)
         self.note("first", os.getpid())
-        usage = _reap_until(script, caller, signals)
+        usage = reap_until(script, caller, signals)
         if usage is not None:
             self._note_end(usage, started)
-        _end_descendants()
+        end_descendants()
+        self._unlink()
 
     def _fork(self, work: Callable[[], None]) -> int:
         """Return the number of a new process that does `work`, and nothing else."""
@@ -104,7 +103,15 @@ class _Box:
 
     def _end_without_caller(self) -> None:
         if os.getppid() != self._orders["parent"]:
+            self._unlink()
             os._exit(1)
+
+    def _unlink(self) -> None:
+        """Remove the links that the caller made in /tmp: it may have been killed. Another's turn begins after this."""
+        for link, target in self._orders["links"].items():
+            with suppress(OSError):
+                if os.readlink(link) == target:  # noqa: PTH115  pathlib is slow to import
+                    os.unlink(link)  # noqa: PTH108
 
     def _mount(self) -> None:
         """Put the directory in the place of /tmp, and show in it what must be seen all the same."""
@@ -114,6 +121,9 @@ class _Box:
         namespaces.bind(os.open(self._orders["directory"], folder), _TMP)
         for descriptor, path in shown:
             namespaces.bind(descriptor, path)
+        if self._orders["shared_memory"]:
+            with suppress(OSError):  # there is none, or it is not permitted: it goes on seeing that of all
+                namespaces.mount_shared_memory(self._orders["memory_bytes"])
 
     def _be_first(self, alive: int, held: int) -> None:
         """Start the script, reap whatever ends, end with it."""
@@ -167,17 +177,6 @@ class _Box:
         self.note("ended", os.waitstatus_to_exitcode(status), time.monotonic() - started, peak_mb)
 
 
-def _signals() -> int:
-    """Return a descriptor from which the numbers of signals can be read that the box must not miss."""
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    os.set_blocking(write, False)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    return read
-
-
 def _take_orders() -> tuple[dict[str, Any], int]:
     """Return the orders, and the descriptor on which the caller says to end."""
     caller = os.dup(0)
@@ -193,40 +192,6 @@ def _take_orders() -> tuple[dict[str, Any], int]:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     orders: dict[str, Any] = json.loads(line)
     return orders, caller
-
-
-def _reap_until(child: int, caller: int, signals: int) -> tuple[int, resource.struct_rusage] | None:
-    """Wait for a child, and for any other on the way; None if this is to end before."""
-    while True:
-        ready, _, _ = select.select([caller, signals], [], [])
-        came = os.read(signals, 512) if signals in ready else b""
-        if caller in ready or signal.SIGTERM in came:
-            return None
-        for pid, status, usage in _ended():
-            if pid == child:
-                return status, usage
-
-
-def _ended() -> list[tuple[int, int, resource.struct_rusage]]:
-    ended = []
-    with suppress(ChildProcessError):
-        while (child := os.wait4(-1, os.WNOHANG))[0]:
-            ended.append(child)
-    return ended
-
-
-def _end_descendants() -> None:
-    """Kill until there is no child; as orphans become children of the box, there is no descendant then."""
-    while True:
-        for pid in members(os.getpid(), _AT_ONCE):
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
-        time.sleep(_AGAIN_S)
 
 
 def _signals_at_default() -> None:

@@ -4,7 +4,6 @@ import os
 import selectors
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,14 +13,21 @@ from typing import Any, NamedTuple
 
 from skyfan.errors import InputError, WorkerError
 from skyfan.scripting.child import Child
-from skyfan.scripting.guard import Guard
+from skyfan.scripting.guard import Guard, used_bytes
 from skyfan.scripting.limits import Limits
-from skyfan.scripting.mount_points import mount_points
+from skyfan.scripting.mount_points import lie_below, mount_points
+from skyfan.scripting.orphans import orphans_ended
 from skyfan.scripting.output import Output
+from skyfan.scripting.removing import remove_tree
+from skyfan.scripting.temporary import temporary_folder
 from skyfan.scripting.turns import TMP, turn
+from skyfan.scripting.using import in_use
 
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 _TICK_S = 0.1
 _GIVE_UP_S = 60.0
+_LAST_CHUNKS = 8
+"""So many are read when the box is gone: what the pipe held then, and no more if something prints on for ever."""
 _LAST_WORDS_BYTES = 1000
 _KILLED = 128 + signal.SIGKILL
 _MB = 1024 * 1024
@@ -71,18 +77,21 @@ def run_boxed(
         All of its environment.
     limits : Limits
     shown : sequence of Path
-        Folders below the real `/tmp` that must be seen at the same path all the same; others need nothing.
+        Folders below the real `/tmp` that must be seen at the same path all the same, also if a link on the way lies
+        there; others need nothing.
     private : bool
-        Whether it gets mounts and process numbers of its own, see `can_be_private`. If not, it waits until it is the
-        only one of this user on this machine, which no limit counts; each entry of `directory` is linked into the real
-        `/tmp` while it runs, and TMPDIR is `directory`. Whatever else it makes in `/tmp` is left there.
+        Whether it gets mounts and process numbers of its own, see `can_be_private`, and a `/dev/shm` of its own, unless
+        `directory` or what is shown lies there. Files in that take memory that the limit does not count, but for what a
+        process maps; they may take as much as it permits once more. If not private, it waits until it is the only one
+        of this user on this machine, which no limit counts; each entry of `directory` is linked into the real `/tmp`
+        while it runs, and TMPDIR is `directory`. Whatever else it makes in `/tmp` is left there.
 
     Raises
     ------
     InputError
         If `cwd` or a folder to be shown is none, or the names of `directory` are taken in the real `/tmp`.
     WorkerError
-        If the box cannot be made, is killed, or cannot be ended.
+        If there is no room for the box, or it cannot be made, is killed, or cannot be ended.
     """
     orders: dict[str, Any] = {
         "command": list(command),
@@ -91,17 +100,22 @@ def run_boxed(
         "directory": str(directory.absolute()),
         "private": private,
         "shown": [],
-        "keep": [],
+        "links": {},
+        "shared_memory": not lie_below([directory, *shown], _SHARED_MEMORY),
+        "memory_bytes": None if limits.memory_mb is None else max(1, int(limits.memory_mb * _MB)),
         "file_bytes": None if limits.disk_mb is None else int(limits.disk_mb * _MB),
         "processes": limits.processes,
     }
     with ExitStack() as undo:
+        orders["keep"] = [undo.enter_context(in_use(directory))]
         if private:
             orders["shown"] = undo.enter_context(mount_points(directory, shown))
         else:
-            orders["keep"] = [undo.enter_context(turn(directory))]
+            lock, orders["links"] = undo.enter_context(turn(directory))
+            orders["keep"].append(lock)
             orders["environment"]["TMPDIR"] = orders["directory"]
             orders["cwd"] = orders["directory"] if Path(cwd) == TMP else cwd
+            undo.enter_context(orphans_ended(f"TMPDIR={orders['directory']}"))
         return _Watch(directory, limits).run(orders)
 
 
@@ -109,6 +123,11 @@ def can_be_private() -> bool:
     """Return whether this system permits a `/tmp` of its own to each script: it is tried, once in each process.
 
     False anywhere but on Linux, and where the variable SKYFAN_NAMESPACES is `no`.
+
+    Raises
+    ------
+    WorkerError
+        If there is no temporary directory to try it in.
     """
     return sys.platform == "linux" and os.environ.get("SKYFAN_NAMESPACES") != "no" and _tried_private()
 
@@ -116,13 +135,14 @@ def can_be_private() -> bool:
 @cache
 def _tried_private() -> bool:
     command = ("/bin/sh", "-c", "echo here > /tmp/here")
-    with tempfile.TemporaryDirectory(prefix="skyfan-") as folder:
-        directory, limits = Path(folder), Limits(timeout_s=30)
-        try:
-            run_boxed(command, directory=directory, cwd="/", environment={}, limits=limits, private=True)
-        except WorkerError:
-            return False
+    directory, limits = temporary_folder("skyfan-"), Limits(timeout_s=30)
+    try:
+        run_boxed(command, directory=directory, cwd="/", environment={}, limits=limits, private=True)
         return (directory / "here").exists()
+    except WorkerError:
+        return False
+    finally:
+        remove_tree(directory)
 
 
 class _Watch:
@@ -132,6 +152,7 @@ class _Watch:
         self._directory = directory
         self._limits = limits
         self._guard: Guard | None = None
+        self._before_bytes = 0 if limits.disk_mb is None else used_bytes(directory)
         self._output = Output()
         self._excess: str | None = None
         self._started = time.monotonic()
@@ -162,8 +183,9 @@ class _Watch:
                         selector.unregister(child.printed)
                 if self._excess is None:
                     self._look(child)
-        while self._take_printed(child):  # what it wrote last
-            pass
+        for _ in range(_LAST_CHUNKS):  # what it wrote last
+            if not self._take_printed(child):
+                break
 
     def _take_printed(self, child: Child) -> bytes | None:
         chunk = child.read_printed()
@@ -173,7 +195,7 @@ class _Watch:
     def _look(self, child: Child) -> None:
         """End the script if it takes too much."""
         if self._guard is None and "first" in child.notes:
-            self._guard = Guard(self._limits, self._directory, child.notes["first"][0])
+            self._guard = Guard(self._limits, self._directory, child.notes["first"][0], self._before_bytes)
         if time.monotonic() >= self._until:
             self._excess = f"it ran longer than {self._limits.timeout_s:,.10g} s (task_timeout_s)"
         elif self._guard is not None:
@@ -195,9 +217,13 @@ class _Watch:
             raise WorkerError(f"the process that ran the script ended before it, as when memory runs out{words}")
         return Ending(_KILLED, f"was ended: {self._excess}", time.monotonic() - self._started, peak_mb, output)
 
+    def _grown(self) -> str | None:
+        """Look at what it wrote once more: it may have ended before it was seen."""
+        return None if self._guard is None else self._guard.look_at_disk()
+
     def _why(self, code: int) -> str | None:
         if code >= 0:
-            return f"exit code {code}" if code else None
+            return f"exit code {code}" if code else self._grown()
         if -code == signal.SIGXFSZ and self._limits.disk_mb is not None:
             limit = f"{self._limits.disk_mb:,.10g}"
             return f"was ended: it wrote more than {limit} MiB to a file (script_disk_mb {limit})"

@@ -47,7 +47,10 @@ class Child:
                 self._start(orders, undo)
                 self._undo = undo.pop_all()
         except OSError as error:
-            raise WorkerError(f"a process for the script cannot be started: {error.strerror}") from error
+            raise WorkerError(
+                f"a process for the script cannot be started ({error.strerror}); expected room for it: use fewer "
+                "--workers, or raise the limits of open files and processes (ulimit -n, ulimit -u)"
+            ) from error
 
     def _start(self, orders: dict[str, Any], undo: ExitStack) -> None:
         with ExitStack() as theirs:

@@ -27,15 +27,18 @@ class Guard:
         Where it may write.
     root : int
         The process that all of them descend from; it does not count itself.
+    before_bytes : int
+        What lay in the directory before they began.
     """
 
-    def __init__(self, limits: Limits, directory: Path, root: int) -> None:
+    def __init__(self, limits: Limits, directory: Path, root: int, before_bytes: int = 0) -> None:
         self.peak_mb = 0.0
         """Resident memory of all of them at once: of one process all of its pages, of several each page that is shared
         once. What is taken and given back between two looks is missed."""
         self._limits = limits
         self._directory = directory
         self._root = root
+        self._before_bytes = before_bytes
         self._processes = _Pace(_LOOK_S)
         self._shares = _Pace(_LOOK_S)
         self._disk = _Pace(_LOOK_AT_DISK_S)
@@ -48,9 +51,17 @@ class Guard:
             excess = self._look_at_processes()
             self._processes.done()
         if excess is None and self._limits.disk_mb is not None and self._disk.due():
-            excess = self._look_at_disk(self._limits.disk_mb)
+            excess = self.look_at_disk()
             self._disk.done()
         return excess
+
+    def look_at_disk(self) -> str | None:
+        """Return by how much the directory has grown, in words; None if that is permitted."""
+        limit_mb = self._limits.disk_mb
+        if limit_mb is None:
+            return None
+        wrote_mb = (used_bytes(self._directory) - self._before_bytes) / _MB
+        return f"it wrote {wrote_mb:,.0f} MiB (script_disk_mb {limit_mb:,.10g})" if wrote_mb > limit_mb else None
 
     def _look_at_processes(self) -> str | None:
         most = self._limits.processes
@@ -85,10 +96,6 @@ class Guard:
         if 0 < self._in_vain <= _IN_VAIN:
             return 0.0
         return sum(after.get(pid, 0.0) if share is None else share for pid, share in shares.items())
-
-    def _look_at_disk(self, limit_mb: float) -> str | None:
-        used_mb = used_bytes(self._directory) / _MB
-        return f"it wrote {used_mb:,.0f} MiB (script_disk_mb {limit_mb:,.10g})" if used_mb > limit_mb else None
 
 
 class _Pace:

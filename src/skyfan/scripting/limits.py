@@ -13,4 +13,5 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 256
     """At once, the script and its descendants."""
     disk_mb: float | None = None
-    """What lies in its directory, looked at once a second, and any one file that it writes, in MiB; None: no limit."""
+    """By how much its directory grows, looked at once a second and at the end, and any one file that it writes, in MiB;
+    None: no limit."""

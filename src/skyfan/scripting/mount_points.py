@@ -6,8 +6,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from skyfan.errors import InputError
+from skyfan.scripting.temporary import explained
 
 _TMP = Path("/tmp")  # noqa: S108
+_MOST_LINKS = 40
+"""On one way: more, and the kernel takes it for a loop."""
 
 
 @contextmanager
@@ -18,7 +21,8 @@ def mount_points(directory: Path, shown: Sequence[Path]) -> Iterator[list[str]]:
     ----------
     directory : Path
     shown : sequence of Path
-        Folders; those that are not below /tmp need nothing. What `directory` has of the same name is covered.
+        Folders; those that are not below /tmp need nothing, and /tmp itself is what a script must not see. Links lead
+        where they do outside. What `directory` has of the same name is covered.
 
     Yields
     ------
@@ -29,6 +33,8 @@ def mount_points(directory: Path, shown: Sequence[Path]) -> Iterator[list[str]]:
     ------
     InputError
         If one is no folder, or its place in `directory` is taken by a file or a link.
+    WorkerError
+        If there is no room in `directory`.
     """
     made: list[Path] = []
     try:
@@ -42,16 +48,37 @@ def mount_points(directory: Path, shown: Sequence[Path]) -> Iterator[list[str]]:
                 folder.rmdir()
 
 
+def lie_below(paths: Sequence[Path], folder: Path) -> bool:
+    """Return whether one of the paths, or what a link on its way leads to, is a folder or lies in it."""
+    names = (folder, folder.resolve())
+    return any(step.is_relative_to(name) for path in paths for step in _steps(path) for name in names)
+
+
 def _below_tmp(shown: Sequence[Path]) -> list[Path]:
     """Return the folders below /tmp by name or by what the name leads to; those within another are left out."""
-    names = [Path(os.path.abspath(path)) for path in shown]  # noqa: PTH100  without following links
+    names = {step for path in shown for step in _steps(path)}
     real = _TMP.resolve()
-    names += [_TMP / path.resolve().relative_to(real) for path in names if path.resolve().is_relative_to(real)]
-    below = sorted({path for path in names if path.is_relative_to(_TMP)})
+    names |= {_TMP / path.relative_to(real) for path in names if path.is_relative_to(real)}
+    below = sorted(path for path in names if _TMP in path.parents)
     for path in below:
-        if path == _TMP or not path.is_dir():
-            raise InputError(f"{path} cannot be shown to a script; expected a folder below {_TMP}")
+        if not os.path.isdir(path):  # noqa: PTH112  as below
+            raise InputError(
+                f"{path}, which a script needs, cannot be shown to it in its own {_TMP}; expected a folder: put it in "
+                f"one outside of {_TMP}, or take it out of PYTHONPATH if that is where it comes from"
+            )
     return [path for path in below if not any(other in path.parents for other in below)]
+
+
+def _steps(path: Path) -> list[Path]:
+    """Return a path, without its links followed, then as it is after each of them, to the last."""
+    steps = [Path(os.path.abspath(path))]  # noqa: PTH100  without following links
+    while len(steps) <= _MOST_LINKS:
+        parts = (*reversed(steps[-1].parents), steps[-1])
+        link = next((part for part in parts if os.path.islink(part)), None)  # noqa: PTH114  never an error
+        if link is None:
+            break
+        steps.append(Path(os.path.normpath(link.parent / link.readlink() / steps[-1].relative_to(link))))
+    return [*steps, Path(os.path.realpath(path))]
 
 
 def _make(directory: Path, place: Path, made: list[Path]) -> None:
@@ -61,5 +88,6 @@ def _make(directory: Path, place: Path, made: list[Path]) -> None:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise InputError(f"{folder} is no folder; the script must see {_TMP / place}: rename one of them")
         if not folder.exists():
-            folder.mkdir()
+            with explained(f"the place of {_TMP / place} in a script's own {_TMP}"):
+                folder.mkdir()
             made.append(folder)

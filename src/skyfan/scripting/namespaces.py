@@ -4,6 +4,7 @@ By ctypes, since Python has no mount at all and unshare only from 3.12 on.
 """
 
 import ctypes
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -12,7 +13,8 @@ _LINUX = sys.platform == "linux"
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 37, 38
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -22,9 +24,16 @@ def die_with_parent(signal: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
-def adopt_orphans() -> None:
-    """Have every descendant whose parent has ended become a child of this process."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def adopt_orphans(adopt: bool = True) -> None:
+    """Have every descendant whose parent has ended become a child of this process, or no longer have it so."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt))
+
+
+def adopts_orphans() -> bool:
+    """Return whether `adopt_orphans` holds."""
+    adopts = ctypes.c_int(0)
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(adopts))
+    return bool(adopts.value)
 
 
 def gain_no_privileges() -> None:
@@ -36,7 +45,9 @@ def separate() -> bool:
     """Give this process mounts of its own, and its children process numbers of their own; return if as another user.
 
     A user needs a user namespace for it, in which only the user itself is known. Root needs none, and without one keeps
-    its rights to the files of others; if it may not (in a container it may not), it tries as a user does.
+    its rights to the files of others; if it may not (in a container it may not), it tries as a user does. A root that
+    may not name root in a user namespace (CAP_SETFCAP, from Linux 5.12 on) gets one in which nobody is known: it sees
+    itself as nobody, and its files are root's as before.
 
     Raises
     ------
@@ -50,7 +61,11 @@ def separate() -> bool:
             return False
     _unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID)
     _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{user} {user} 1")
+    try:
+        _write("/proc/self/uid_map", f"{user} {user} 1")
+    except PermissionError:
+        if user != 0:
+            raise
     _write("/proc/self/gid_map", f"{group} {group} 1")
     return True
 
@@ -71,6 +86,26 @@ def mount_proc() -> None:
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
 
 
+def mount_shared_memory(size_bytes: int | None) -> None:
+    """Mount shared memory of this namespace's own, which is gone with it.
+
+    Parameters
+    ----------
+    size_bytes : int or None
+        The most that it may hold; None: half of the machine's memory, as is usual.
+
+    Raises
+    ------
+    OSError
+        If this system has none, does not permit it, or knows no user who could own files there.
+    """
+    with open("/proc/self/uid_map") as known:  # noqa: PTH123
+        if not known.read().strip():
+            raise OSError(errno.EPERM, f"mount on {_SHARED_MEMORY}: no user is known here")
+    options = "mode=1777" if size_bytes is None else f"mode=1777,size={size_bytes}"
+    _mount("tmpfs", _SHARED_MEMORY, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+
+
 def _prctl(option: int, value: int) -> None:
     if _LINUX:
         _check(_libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))), "prctl")
@@ -80,9 +115,9 @@ def _unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
-def _mount(source: str | None, target: str, kind: str | None, flags: int) -> None:
-    names = [os.fsencode(name) if name is not None else None for name in (source, target, kind)]
-    _check(_libc.mount(*names, ctypes.c_ulong(flags), None), f"mount on {target}")
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    names = [os.fsencode(name) if name is not None else None for name in (source, target, kind, options)]
+    _check(_libc.mount(*names[:3], ctypes.c_ulong(flags), names[3]), f"mount on {target}")
 
 
 def _check(result: int, what: str) -> None:
