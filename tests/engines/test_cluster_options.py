@@ -1,12 +1,14 @@
 """The file that says what jobs to ask Slurm for."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from skyfan.engines.cluster_options import ClusterOptions, load_cluster_options
-from skyfan.engines.clusters import open_cluster
+from skyfan.engines.clusters import check_wishes, open_cluster
 from skyfan.errors import InputError
 
 
@@ -68,6 +70,54 @@ def test_walltime_is_read_as_slurm_reads_it(walltime: str, seconds: int) -> None
 def test_options_are_for_slurm_only(path: Path) -> None:
     with pytest.raises(InputError, match=r"got .*options\.yaml with the scheduler local; expected 'slurm'"):
         open_cluster(None, path, None)
+
+
+def test_wishes_that_can_be_met_are_only_looked_at(path: Path) -> None:
+    path.write_text("queue: regular\n")
+    check_wishes(None, None, None)
+    check_wishes("local", None, 4)
+    check_wishes("slurm", path, 4)
+    check_wishes("tcp://127.0.0.1:1", None, None)  # nobody is there, and nobody is asked
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "content", "workers", "message"),
+    [
+        ("local", "", None, "with the scheduler local; expected 'slurm'"),
+        ("slurm", "quee: regular", None, "did you mean 'queue'"),
+        ("tcp://host:8786", None, 4, "workers: got 4 with the scheduler tcp://host:8786"),
+        ("no-such-file.json", None, None, "no scheduler file"),
+    ],
+)
+def test_wishes_that_cannot_be_met_are_said_before_anything_is_started(
+    path: Path, scheduler: str, content: str | None, workers: int | None, message: str
+) -> None:
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        check_wishes(scheduler, None if content is None else path, workers)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "missing"),
+    [(None, "distributed"), (None, "cryptography"), ("slurm", "dask_jobqueue"), ("slurm", "yaml")],
+)
+def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, scheduler: str | None, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(InputError, match=rf"pip install 'skyfan\[dask\]'.*{missing}"):
+        check_wishes(scheduler, None, None)
+
+
+def test_ctrl_c_stays_what_it_is(tmp_path: Path) -> None:
+    code = """
+import signal
+from skyfan.engines.clusters import check_wishes
+check_wishes("slurm", None, None)
+import skyfan.engines.slurm
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_every_option_is_described() -> None:

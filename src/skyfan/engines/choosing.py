@@ -71,6 +71,10 @@ def _check(wanted: Wanted, store: Store) -> None:
             raise InputError(
                 f"{name}: got {str(value)!r} with the engine {wanted.name!r}; expected it with 'dask' only"
             )
+    if wanted.name == DASK:
+        from skyfan.engines.clusters import check_wishes
+
+        check_wishes(wanted.scheduler, wanted.cluster_options, wanted.workers)
 
 
 def _local(wanted: Wanted, payload: Payload) -> OpenEngine:

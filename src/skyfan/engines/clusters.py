@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-import logging
-from collections.abc import Iterator
+import socket
+import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from skyfan.engines.interrupts import Closing, same_handlers, uninterrupted
+from skyfan.engines.quiet import quiet
 from skyfan.errors import InputError
 from skyfan.host import usable_cores
 
@@ -21,6 +23,7 @@ CLOSE_S = 10.0
 NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 """Options of a scheduler of ours: its page is off, and its metrics are on a port that no other program uses."""
 _PATIENCE_S = 300.0
+_FILE = ".json"
 
 
 class Cluster(Protocol):
@@ -63,9 +66,7 @@ def open_cluster(scheduler: str | None, options: Path | None, workers: int | Non
     InputError
         If it cannot be reached or started as it is asked for, or Dask is not installed.
     """
-    _check_installed(jobs=scheduler == SLURM)
-    if options is not None and scheduler != SLURM:
-        raise InputError(f"cluster options: got {options} with the scheduler {scheduler or LOCAL}; expected 'slurm'")
+    check_wishes(scheduler, options, workers)
     if scheduler in (None, LOCAL):
         from skyfan.engines.local_cluster import LocalWorkers
 
@@ -75,20 +76,51 @@ def open_cluster(scheduler: str | None, options: Path | None, workers: int | Non
         from skyfan.engines.slurm import SlurmJobs
 
         return SlurmJobs(ClusterOptions() if options is None else load_cluster_options(options), workers)
-    if workers is not None:
+    return Scheduler(scheduler)
+
+
+def check_wishes(scheduler: str | None, options: Path | None, workers: int | None) -> None:
+    """Check what can be checked of a cluster before there is one: nothing is started, written or connected to.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+    options : Path, optional
+    workers : int, optional
+        All three as for `open_cluster`.
+
+    Raises
+    ------
+    InputError
+        If they do not go together, a file of theirs is not right, or Dask is not installed.
+    """
+    if options is not None and scheduler != SLURM:
+        raise InputError(f"cluster options: got {options} with the scheduler {scheduler or LOCAL}; expected 'slurm'")
+    if workers is not None and scheduler not in (None, LOCAL, SLURM):
         raise InputError(
             f"workers: got {workers} with the scheduler {scheduler}; expected none: its workers are there, limit what "
             "runs at once with max_concurrency"
         )
-    return Scheduler(scheduler)
+    _check_installed(scheduler)
+    if options is not None:
+        from skyfan.engines.cluster_options import load_cluster_options
+
+        load_cluster_options(options)
+    if scheduler is not None and scheduler.endswith(_FILE):
+        _read_address(Path(scheduler))
 
 
-def _check_installed(*, jobs: bool) -> None:
+def _check_installed(scheduler: str | None) -> None:
     try:
         import distributed  # noqa: F401
 
-        if jobs:
-            import dask_jobqueue  # noqa: F401
+        if scheduler in (None, LOCAL, SLURM):
+            import cryptography  # noqa: F401  makes the cluster's certificate
+        if scheduler == SLURM:
+            import yaml  # noqa: F401
+
+            with same_handlers():
+                import dask_jobqueue  # noqa: F401
     except ImportError as error:
         raise InputError(f"engine 'dask' needs the extra: pip install 'skyfan[dask]' ({error})") from error
 
@@ -108,21 +140,19 @@ class Scheduler:
     advice = "start some, with 'dask worker' and the scheduler's address"
 
     def __init__(self, where: str, connect_s: float = CONNECT_S) -> None:
-        from distributed import Client
-
-        address = _read_address(Path(where)) if where.endswith(".json") else where
+        address = _read_address(Path(where)) if where.endswith(_FILE) else where
         self.name = f"scheduler {where}"
-        with ExitStack() as stack:
+        with Closing() as stack:
             stack.enter_context(quiet())
             try:
                 _knock(address, connect_s)
-                self.client = Client(address, timeout=connect_s, set_as_default=False)
+                with uninterrupted():
+                    self.client = open_client(address, stack, timeout=connect_s)
             except Exception as error:
                 raise InputError(
                     f"{self.name}: it does not answer ({_in_words(error, connect_s)}); expected the address of a Dask "
                     "scheduler, such as tcp://host:8786: see that it runs and that this machine may reach its port"
                 ) from error
-            stack.callback(close_client, self.client)
             self._closing = stack.pop_all()
 
     async def tend(self) -> None:
@@ -152,8 +182,21 @@ def _knock(address: str, connect_s: float) -> None:
             comm = await connect(address, timeout=connect_s, **Security().get_connection_args("client"))
         await comm.close()
 
+    def knock() -> None:
+        _touch(address, connect_s)
+        asyncio.run(shake())
+
     with ThreadPoolExecutor(1) as pool:  # the caller's own thread may have a loop that runs, as in a notebook
-        pool.submit(lambda: asyncio.run(shake())).result()
+        pool.submit(knock).result()
+
+
+def _touch(address: str, connect_s: float) -> None:
+    """Connect and leave: Dask would try again what is refused until the time is up, and not say why it is."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+
+    protocol, place = parse_address(address)
+    if protocol in {"tcp", "tls"}:
+        socket.create_connection(parse_host_port(place), connect_s).close()
 
 
 def _in_words(error: Exception, connect_s: float) -> str:
@@ -161,21 +204,32 @@ def _in_words(error: Exception, connect_s: float) -> str:
     return f"{type(error).__name__}: {words}" if words else f"no word from it in {connect_s:g} s"
 
 
-def close_client(client: "Client") -> None:
+def open_client(where: object, closing: Closing, **options: object) -> "Client":
+    """Connect to a scheduler, or a cluster of ours. To be called without interruptions: a client cannot be half made.
+
+    Parameters
+    ----------
+    where : str or Cluster of Dask
+    closing : Closing
+        Gets how to disconnect.
+    **options
+        More of Dask's.
+
+    Returns
+    -------
+    Client
+    """
+    from distributed import Client
+    from distributed.versions import VersionMismatchWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # what does not work because of it says so by itself
+        client = Client(where, set_as_default=False, **options)
+    closing.callback(_close_client, client)
+    return client
+
+
+def _close_client(client: "Client") -> None:
     """Disconnect; a scheduler that is gone must not keep us waiting."""
     with suppress(OSError, TimeoutError):
         client.close(timeout=CLOSE_S)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep off the terminal what Dask logs: workers that go and come are normal here, and what is not is raised."""
-    handlers = logging.getLogger("distributed").handlers
-    before = {handler: handler.level for handler in handlers}
-    for handler in handlers:
-        handler.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for handler, level in before.items():
-            handler.setLevel(level)

@@ -6,18 +6,22 @@ import math
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import dask
-from dask_jobqueue import SLURMCluster
-from distributed import Client
 from distributed.core import Status
 
+from skyfan.engines.certificates import make_security
 from skyfan.engines.cluster_options import ClusterOptions
-from skyfan.engines.clusters import NO_DASHBOARD, close_client, quiet
+from skyfan.engines.clusters import NO_DASHBOARD, open_client
+from skyfan.engines.interrupts import Closing, same_handlers, uninterrupted
+from skyfan.engines.quiet import quiet
 from skyfan.errors import ClusterError, InputError
+
+with same_handlers():  # it would have Ctrl-C end the process as if all were well
+    from dask_jobqueue import SLURMCluster
 
 PATIENCE_S = 86_400.0
 FRUITLESS_JOBS = 3
@@ -54,16 +58,9 @@ class SlurmJobs:
         self._jobs = options.jobs if workers is None else math.ceil(workers / options.workers_a_job)
         self._came: set[str] = set()
         self._fruitless = 0
-        with ExitStack() as stack:
-            stack.enter_context(quiet())
-            self._logs = Path(options.log_directory or stack.enter_context(_own_folder()))
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="skyfan-dask-"))
-            with dask.config.set({"temporary-directory": scratch}):
-                self._cluster = self._start(options)
-            stack.callback(self._cluster.close)
-            self.client = Client(self._cluster, set_as_default=False)
-            stack.callback(close_client, self.client)
-            self._ask()
+        with Closing() as stack:
+            with uninterrupted():  # a job whose number we do not hear would stay in the queue
+                self._open(options, stack)
             self._closing = stack.pop_all()
 
     async def tend(self) -> None:
@@ -92,6 +89,17 @@ class SlurmJobs:
     def close(self) -> None:
         """Cancel the jobs, and forget what they printed unless it was to be kept."""
         self._closing.close()
+
+    def _open(self, options: ClusterOptions, closing: Closing) -> None:
+        closing.enter_context(quiet())
+        self._folder = Path(closing.enter_context(_own_folder()))
+        self._logs = Path(options.log_directory or self._folder)
+        scratch = closing.enter_context(tempfile.TemporaryDirectory(prefix="skyfan-dask-"))
+        with dask.config.set({"temporary-directory": scratch}):
+            self._cluster = self._start(options)
+        closing.callback(self._cluster.close)
+        self.client = open_client(self._cluster, closing)
+        self._ask()
 
     def _start(self, options: ClusterOptions) -> SLURMCluster:
         """Start the scheduler; there are no jobs yet."""
@@ -124,6 +132,8 @@ class SlurmJobs:
                 "--no-dashboard",
             ],
             "scheduler_options": NO_DASHBOARD,
+            "security": make_security(self._folder),
+            "silence_logs": False,
         }
 
     def _ask(self) -> None:
