@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import dask
 import pytest
 
 from engines.dask_site import Site
@@ -46,6 +48,14 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cluster.end()
 
 
+def certified(cluster: LocalWorkers) -> Any:
+    """Have Dask's settings name a cluster's certificate, as users do who have a scheduler with TLS."""
+    security = cluster.client.security
+    files = {"ca-file": security.tls_ca_file, "client.cert": security.tls_client_cert}
+    files["client.key"] = security.tls_client_key
+    return dask.config.set({f"distributed.comm.tls.{name}": file for name, file in files.items()})
+
+
 @pytest.fixture(params=["local", "dask"])
 def open_engine(request: pytest.FixtureRequest, works_are_found: None) -> Iterator[Open]:
     """Open an engine whose workers follow a plan, see `works.scripted`."""
@@ -58,7 +68,8 @@ def open_engine(request: pytest.FixtureRequest, works_are_found: None) -> Iterat
             else:
                 shared: LocalWorkers = request.getfixturevalue("_shared_cluster")
                 shared.client.wait_for_workers(2, timeout=30)  # one may be about to come back
-                cluster = Scheduler(shared.client.scheduler.address)
+                with certified(shared):
+                    cluster = Scheduler(shared.client.scheduler.address)
             return DaskEngine(work, cluster, timeout_s)
 
         def start(
