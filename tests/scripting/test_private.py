@@ -229,13 +229,14 @@ def test_root_without_any_capability_can_have_it(directory: Path) -> None:
 from pathlib import Path
 from scripting.boxes import boxed
 from skyfan.scripting.boxing import can_be_private
-ending = boxed("sh", "-c", "echo mine > /tmp/made; ls /tmp", directory=Path({str(directory)!r}), private=True)
+look = "echo mine > /tmp/made; ls /tmp/made; test -e {directory} && echo seen || true"
+ending = boxed("sh", "-c", look, directory=Path({str(directory)!r}), private=True)
 print(can_be_private(), ending.exit_code, ending.output)
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [setpriv, "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert (done.stdout, done.stderr) == (b"True 0 b'made\\n'\n", b"")
+    assert (done.stdout, done.stderr) == (b"True 0 b'/tmp/made\\n'\n", b"")
     assert (directory / "made").stat().st_uid == 0
 
 
