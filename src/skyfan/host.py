@@ -9,6 +9,10 @@ from pathlib import Path
 LAMBDA = "AWS Lambda"
 """How the description of a machine on AWS begins."""
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""By which libraries are told how many threads to use."""
+ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
+
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""

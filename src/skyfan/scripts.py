@@ -13,7 +13,7 @@ import msgspec
 
 from skyfan import __version__
 from skyfan.errors import ScriptError
-from skyfan.host import describe_host, worker_name
+from skyfan.host import THREAD_VARIABLES, describe_host, worker_name
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter, utc_now
 from skyfan.script_code import TMP, give_code
@@ -36,7 +36,6 @@ INHERITED = (
 """Variables of the worker that a script gets too, besides all that begin with LC_ or AWS_."""
 WITHHELD = ("AWS_LAMBDA_",)
 """Beginnings of variables that it does not get all the same: they are the worker's own business with Lambda."""
-ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def run_script(task: Task, store: Store, attempt: int, meter: Meter, time_left_s: float | None = None) -> Report:
@@ -155,7 +154,7 @@ def environment_of(
         STORE_VARIABLE: str(store.folder or store.url),
         "TMPDIR": str(TMP),
         "PYTHONUNBUFFERED": "1",  # what it printed is there even if it is ended
-        **dict.fromkeys(ONE_THREAD_EACH, str(task.threads)),
+        **dict.fromkeys(THREAD_VARIABLES, str(task.threads)),
     }
 
 

@@ -6,6 +6,9 @@ from typing import Protocol, Self
 
 from skyfan.task import TaskError
 
+OK, ERROR = 0, 1
+"""How a worker's answer begins: with the result, or with a TaskError as JSON."""
+
 
 @dataclass(frozen=True)
 class Work:

@@ -16,7 +16,7 @@ class Hand:
     busy: int = 0
     """Threads with an item."""
     lost: int = 0
-    """Threads whose item passed its time limit and could not be ended."""
+    """Threads that did not begin an item, or whose item passed its time limit and could not be ended."""
     ready: bool = True
     """False for a worker that takes nothing new, as when its memory is full."""
     ending: bool = False

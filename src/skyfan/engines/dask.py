@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from skyfan import __version__
-from skyfan.engines.base import Outcome, Work
+from skyfan.engines.base import OK, Outcome, Work
 from skyfan.engines.clock import Clock
 from skyfan.engines.clusters import Cluster
 from skyfan.engines.crew import Crew, Hand
-from skyfan.engines.dask_worker import OK, TOPIC, Call, unfit
+from skyfan.engines.dask_worker import TOPIC, Call, unfit
 from skyfan.errors import ClusterError
 from skyfan.task import TaskError
 from skyfan.wording import duration

@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 
 from skyfan import __version__
-from skyfan.engines.base import Work
+from skyfan.engines.base import ERROR, OK, Work
 from skyfan.measure import note_waiting, process_age_s
 from skyfan.task import TaskError, describe
 
-OK, ERROR = 0, 1
 TOPIC = "skyfan"
 """Where workers tell the driver of an item that they begin."""
 

@@ -15,11 +15,10 @@ from typing import IO, Self
 
 import msgspec
 
-from skyfan.engines.base import Outcome, Work
+from skyfan.engines.base import OK, Outcome, Work
 from skyfan.engines.frames import read_frame, write_frame
-from skyfan.engines.worker import OK
 from skyfan.errors import WorkerError
-from skyfan.host import usable_cores
+from skyfan.host import ONE_THREAD, usable_cores
 from skyfan.scripting.removing import remove_tree
 from skyfan.scripting.temporary import temporary_file, temporary_folder
 from skyfan.scripting.using import remove_when_unused
@@ -28,7 +27,6 @@ from skyfan.task import TaskError
 _LAST_WORDS_BYTES = 2000
 _PIPE_BYTES = 1 << 20
 _GONE_S = 10.0
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def default_workers(threads: int) -> int:
@@ -180,7 +178,7 @@ class LocalEngine:
             stdout=words,
             stderr=words,
             pass_fds=(incoming, outgoing),
-            env=os.environ | _ONE_THREAD | {"TMPDIR": str(scratch)},
+            env=os.environ | ONE_THREAD | {"TMPDIR": str(scratch)},
             start_new_session=True,
         )
         os.close(incoming)

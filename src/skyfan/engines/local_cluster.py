@@ -18,14 +18,13 @@ from skyfan.engines.clusters import NO_DASHBOARD, open_client
 from skyfan.engines.interrupts import Closing, uninterrupted
 from skyfan.engines.quiet import quiet
 from skyfan.errors import ClusterError
+from skyfan.host import ONE_THREAD
 
 START_S = 60.0
 _LOOK_EVERY_S = 0.5
 _LAST_WORDS_BYTES = 2000
 _ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
+    **ONE_THREAD,
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # nothing else may run in what is timed
 }
 

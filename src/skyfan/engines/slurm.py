@@ -19,6 +19,7 @@ from skyfan.engines.clusters import NO_DASHBOARD, open_client
 from skyfan.engines.interrupts import Closing, same_handlers, uninterrupted
 from skyfan.engines.quiet import quiet
 from skyfan.errors import ClusterError, InputError
+from skyfan.host import ONE_THREAD
 
 with same_handlers():  # it would have Ctrl-C end the process as if all were well
     from dask_jobqueue import SLURMCluster
@@ -31,7 +32,7 @@ _ANSWER_S = 60.0
 _SETTINGS = (
     "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",  # nothing else may run in what is timed
     "export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False",  # nothing is stored in a worker that could be moved away
-    "export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1",
+    *(f"export {name}={value}" for name, value in ONE_THREAD.items()),
 )
 
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
+from skyfan.engines.base import ERROR, OK
 from skyfan.engines.frames import read_frame, write_frame
 from skyfan.measure import note_waiting
 from skyfan.task import describe
 
-OK, ERROR = 0, 1
 _PARENT_CHECK_S = 1.0
 
 
