@@ -8,12 +8,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from arro3.io import write_parquet
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from skyfan.errors import PartitionError
-from skyfan.predictions import NO_VALUE, RESERVED, Flag, build_part, chain_parts, count_flags, encode_part, read_part
+from skyfan.predictions import (
+    NO_VALUE,
+    REPEATING,
+    RESERVED,
+    Flag,
+    build_part,
+    chain_parts,
+    count_flags,
+    encode_part,
+    read_part,
+)
 
 SOURCES = [("s/1.pt", 3), ("s/2.pt", 2)]
 ROWS = 5
@@ -122,6 +133,23 @@ def test_the_same_results_give_the_same_bytes() -> None:
     metadata = {"model": "m", "model_sha256": "0", "version": "1"}
     backwards = dict(reversed(metadata.items()))
     assert len({part(metadata=metadata) for _ in range(20)} | {part(metadata=backwards)}) == 1
+
+
+def test_only_columns_that_repeat_themselves_have_a_dictionary() -> None:
+    group = pq.read_metadata(io.BytesIO(part())).row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    assert {column.path_in_schema for column in columns if column.has_dictionary_page} == set(REPEATING)
+    assert {column.compression for column in columns} == {"SNAPPY"}
+
+
+@pytest.mark.parametrize("compression", ["zstd(1)", "uncompressed"])
+def test_parts_of_another_encoding_are_read_beside_ours(compression: str) -> None:
+    """A run that an earlier skyfan began has such parts."""
+    ours = part()
+    buffer = io.BytesIO()
+    write_parquet(read_part(ours, "ours"), buffer, compression=compression)
+    together = pa.table(chain_parts([("ours", ours), ("theirs", buffer.getvalue())]))
+    assert together.to_pylist() == read(ours).to_pylist() * 2
 
 
 def test_the_footer_says_what_made_the_part() -> None:
