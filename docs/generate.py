@@ -575,7 +575,7 @@ TREE: dict[str, list[str]] = {
         "host.py",
         "models/",
     ],
-    "where things lie": ["keys.py", "storage.py", "store_errors.py", "blob.py", "formats/"],
+    "where things lie": ["keys.py", "storage.py", "s3.py", "store_errors.py", "blob.py", "formats/"],
     "whose a run is, and where it stands": ["claim.py", "lease.py", "standing.py", "stopping.py", "verification.py"],
     "surveys and models": ["survey.py", "ingest/", "photoz/"],
     "for people and programs": [

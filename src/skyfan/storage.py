@@ -2,39 +2,32 @@
 
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from typing import Literal
+from urllib.parse import unquote
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from skyfan.blob import Blob, BufferBlob, MappedBlob, RangedBlob
 from skyfan.errors import InputError, StoreAbsentError, StoreError
 from skyfan.keys import check_bucket, check_key
-from skyfan.store_errors import first_line, raise_if_bucket_absent, translated
+from skyfan.s3 import Credentials, open_s3
+from skyfan.store_errors import raise_if_bucket_absent, translated
 
 DEFAULT_STORE = "./skyfan-data"
 STORE_VARIABLE = "SKYFAN_STORE"
-REQUEST_TIMEOUT = timedelta(minutes=15)  # for the whole body: a large partition over a slow line takes its time
 READERS = 16  # requests in flight when many small objects are read
 READ_AHEAD = 256  # of them, that wait to be looked at
 
-Credentials = Callable[[], Any]
-"""Gives what obstore calls an `S3Credential`."""
 Create = Literal["nothing", "on paper", "bucket", "store"]
 
 _MEMORY: dict[tuple[str, str], MemoryStore] = {}
-_S3_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
-_ENDPOINT = re.compile(r"https?://[!-~]+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -120,7 +113,7 @@ class Store:
             return Bucket(name, f"{self.url}/{name}", _MEMORY.setdefault((self.url, name), MemoryStore()), None)
         if name not in self._opened:  # a client keeps its connections: a new one for every task would not
             endpoint = None if self._scheme == "s3" else self.url
-            self._opened[name] = Bucket(name, f"s3://{name}", _s3(name, endpoint, self._credentials), None)
+            self._opened[name] = Bucket(name, f"s3://{name}", open_s3(name, endpoint, self._credentials), None)
         return self._opened[name]
 
     def _in_folder(self, root: Path, name: str, create: Create) -> "Bucket":
@@ -138,67 +131,6 @@ class Store:
                         f"{STORE_VARIABLE}, or put partitions there with 'skyfan partition'"
                     )
             return Bucket(name, str(folder), LocalStore(folder), folder)
-
-
-def _s3(bucket: str, endpoint: str | None, credentials: Credentials | None) -> S3Store:
-    if not _S3_BUCKET.fullmatch(bucket):
-        raise InputError(
-            f"bucket {bucket!r}: no server has a bucket of that name; expected 2 to 63 letters, digits, '.', '_' or '-'"
-        )
-    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    options: dict[str, Any] = {"client_options": {"timeout": REQUEST_TIMEOUT}}
-    if endpoint:
-        _check_endpoint(endpoint)
-        options |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
-        options["client_options"]["allow_http"] = endpoint.startswith("http://")
-    credentials = credentials or _found_by_boto3()
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    region = getattr(credentials, "config", {}).get("region") or region or "us-east-1"
-    try:
-        return S3Store(
-            bucket,
-            region=region,
-            credential_provider=credentials,
-            retry_config={"max_retries": 5, "retry_timeout": REQUEST_TIMEOUT},
-            **options,
-        )
-    except (BaseError, ValueError) as error:
-        raise InputError(f"store: s3://{bucket} cannot be opened: {first_line(error)}") from error
-
-
-def _found_by_boto3() -> Credentials | None:
-    """Return the credentials of a profile or a login, which the storage library does not know by itself."""
-    if {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"} & os.environ.keys() or find_spec("boto3") is None:
-        return None  # as in a worker, which has no boto3
-    from botocore.exceptions import BotoCoreError
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    try:
-        return Boto3CredentialProvider()
-    except (BotoCoreError, ValueError):  # there are none, or no such profile
-        return None
-
-
-def _check_endpoint(endpoint: str) -> None:
-    """Check a server's address here: the storage library panics at one that it cannot parse."""
-    try:
-        parts = urlsplit(endpoint)
-        fault = (
-            not _ENDPOINT.fullmatch(endpoint) or not parts.hostname or parts.port == 0 or parts.query or parts.fragment
-        )
-        secret = "@" in parts.netloc
-    except ValueError:  # a port or an address that cannot be one
-        fault, secret = True, "@" in endpoint
-    if secret:
-        raise InputError(
-            "store: the server's address holds a user name or password; expected http(s)://HOST:PORT alone: put the "
-            "credentials into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    if fault:
-        raise InputError(
-            f"store: {endpoint!r} is no server's address; expected http(s)://HOST:PORT, as in http://127.0.0.1:9000 "
-            "(from --store, AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL)"
-        )
 
 
 class Bucket:

@@ -12,8 +12,8 @@ from skyfan.aws.following import CLOCKS_S, Following, OverBudgetError
 from skyfan.aws.forecast import forecast, prices_of
 from skyfan.aws.ledger import Configuration, Ledger
 from skyfan.aws.machine import check_same, describe, find_execution, raise_failed, start, stop
+from skyfan.aws.places import check_places
 from skyfan.aws.script_forecast import script_forecast
-from skyfan.aws.script_image import refusal
 from skyfan.aws.session import Cloud
 from skyfan.aws.stack import Stack, describe_stack
 from skyfan.errors import (
@@ -21,7 +21,6 @@ from skyfan.errors import (
     BudgetError,
     ClaimedError,
     InputError,
-    PayloadError,
     RunStoppedError,
     SkyfanError,
     StackError,
@@ -90,7 +89,7 @@ def drive(
         )
     watch = forgiving(watch)
     stack = describe_stack(cloud, stack_name)
-    check_place(payload, stack)
+    check_places(payload, stack)
     driver = _Driver(payload, cloud, stack, watch, limit_usd)
     try:
         return driver.drive(list(warnings or ()), overwrite=overwrite, detach=detach)
@@ -128,46 +127,8 @@ def preview(
     """
     limit_usd = _limit(max_cost)
     stack = describe_stack(cloud, stack_name)
-    check_place(payload, stack)
+    check_places(payload, stack)
     return _Driver(payload, cloud, stack, forgiving(watch), limit_usd).preview(list(warnings or ()), overwrite)
-
-
-def check_place(payload: Payload, stack: Stack) -> None:
-    """Check that a stack runs what a payload asks for, and that its functions may read and write where it says.
-
-    Raises
-    ------
-    ScriptsRefusedError
-        If it asks for a script, and the stack runs none.
-    PayloadError
-        If a place is another than the stack's.
-    """
-    given = stack.parameters
-    if payload.is_script and payload.script is not None and not given.get("ScriptImage"):
-        raise refusal(payload.script, stack.name)
-    for key, value, own in (
-        ("bucket", payload.bucket, stack.bucket),
-        ("data_bucket", payload.data_bucket, stack.data_bucket),
-    ):
-        if value != own:
-            raise PayloadError(
-                f"payload: {key!r} is {value!r}; expected {own!r}, the one of stack {stack.name}: change it, or name "
-                "the stack of that bucket with --stack"
-            )
-    places = [("result_path", payload.result_path, "ResultPrefix", False)]
-    places.append(("data_prefix", payload.data_prefix, "DataPrefix", True))
-    if payload.model is not None and payload.model.endswith(".onnx"):
-        places.append(("model", payload.model, "ModelPrefix", False))
-    if payload.is_script and payload.s3_object_name is not None:
-        folder = payload.s3_object_name.removesuffix("/")
-        places.append(("S3_object_name", folder, "ScriptPrefix", payload.object_type == "folder"))
-    for key, value, parameter, may_be in places:
-        own = given.get(parameter, "")
-        if not value.startswith(f"{own}/") and not (may_be and value == own):
-            raise PayloadError(
-                f"payload: {key!r} is {value!r}; expected it in the folder '{own}/', since stack {stack.name} may use "
-                f"no other: change it, or deploy the stack with another {parameter}"
-            )
 
 
 @dataclass
