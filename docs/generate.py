@@ -331,8 +331,8 @@ def _description(text: str) -> list[str]:
             prose = re.sub(r"<[\w/<>]+>", lambda found: f"`{found[0]}`", paragraph.replace("\n", " "))
             lines += [prose, ""]
             continue
-        label, _, command = paragraph.removeprefix("\b\n").partition(":")
-        lines += [f"{label}:", "", "```shell", command.strip(), "```", ""]
+        label, _, commands = paragraph.removeprefix("\b\n").partition(":")
+        lines += [f"{label}:", "", "```shell", *map(str.strip, commands.splitlines()), "```", ""]
     return lines
 
 
@@ -561,7 +561,7 @@ TREE: dict[str, list[str]] = {
         "comparison.py",
         "evaluation.py",
     ],
-    "how it flows": ["planning.py", "stages.py", "pipeline.py", "mapping.py", "engines/", "aws/"],
+    "how it flows": ["selection.py", "planning.py", "stages.py", "pipeline.py", "mapping.py", "engines/", "aws/"],
     "what it costs and takes": ["cost.py", "prices/", "profiling/", "estimating/", "tuning/", "bench/"],
     "what a task does": [
         "inference.py",
@@ -575,7 +575,7 @@ TREE: dict[str, list[str]] = {
         "host.py",
         "models/",
     ],
-    "where things lie": ["keys.py", "storage.py", "s3.py", "store_errors.py", "blob.py", "formats/"],
+    "where things lie": ["keys.py", "storage.py", "folder.py", "s3.py", "store_errors.py", "blob.py", "formats/"],
     "whose a run is, and where it stands": ["claim.py", "lease.py", "standing.py", "stopping.py", "verification.py"],
     "surveys and models": ["survey.py", "ingest/", "photoz/"],
     "for people and programs": [

@@ -5,87 +5,11 @@ from collections.abc import Collection, Sequence
 import msgspec
 from msgspec import structs
 
-from skyfan.errors import StoreError, SurveyError
-from skyfan.keys import INDEX_NAME, natural
-from skyfan.partitions import SUFFIXES, Index, PartitionRef
+from skyfan.errors import StoreError
+from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload
 from skyfan.scripting.limits import Limits
-from skyfan.storage import Entry
 from skyfan.task import ModelRef, ScriptRef, ScriptSetting, Task
-
-
-def select(payload: Payload, listing: Sequence[Entry], index: Index | None) -> tuple[list[PartitionRef], list[str]]:
-    """Choose a run's partitions from what lies below its data prefix.
-
-    Parameters
-    ----------
-    payload : Payload
-    listing : sequence of Entry
-        Everything below the prefix, in any order.
-    index : Index or None
-        The index beside the partitions, if there is one.
-
-    Returns
-    -------
-    partitions, warnings
-        In natural order, at most `file_limit` of them.
-
-    Raises
-    ------
-    SurveyError
-        If there is no partition, or the index does not fit the listing.
-    """
-    where = f"{payload.data_bucket}/{payload.data_prefix}/"
-    found = sorted((entry for entry in listing if entry.key.endswith(SUFFIXES)), key=lambda entry: natural(entry.key))
-    if not found:
-        raise SurveyError(
-            f"no partition below {where}: found {len(listing)} other objects; expected files ending in "
-            f"{' or '.join(SUFFIXES)}; check data_bucket and data_prefix, or make some with 'skyfan partition'"
-        )
-    warnings = []
-    if payload.file_limit is not None and payload.file_limit > len(found):
-        warnings.append(f"file_limit is {payload.file_limit}, but {where} holds {len(found)} partitions; all are taken")
-    partitions = [PartitionRef(entry.key, entry.bytes) for entry in found]
-    if index is not None:
-        partitions = _with_index(partitions, index, payload.data_prefix, where)
-    return partitions[: payload.file_limit], warnings
-
-
-def check_complete(index: Index, where: str) -> None:
-    """Check that all partitions are there that an index is of.
-
-    Raises
-    ------
-    SurveyError
-        If they are still being written.
-    """
-    if not index.complete:
-        raise SurveyError(
-            f"{where}: its {INDEX_NAME} says that 'skyfan partition' has not finished writing {index.rows} rows there, "
-            "or that an upload has not ended; wait for it, or run it again (skyfan partition with --overwrite)"
-        )
-
-
-def _with_index(found: list[PartitionRef], index: Index, prefix: str, where: str) -> list[PartitionRef]:
-    """Add rows and hashes from the index, which must name exactly the partitions found."""
-    check_complete(index, where)
-    known = {f"{prefix}/{item.key}": item for item in index.partitions}
-    advice = f"make the partitions again with 'skyfan partition', or delete {where}{INDEX_NAME} to go without"
-    absent = list(known.keys() - {partition.key for partition in found})
-    if absent:
-        raise SurveyError(
-            f"{where}: the index names {len(known)} partitions with {index.rows} rows, but {len(absent)} of them are "
-            f"not there, the first {min(absent, key=natural)}; {advice}"
-        )
-    result = []
-    for partition in found:
-        item = known.get(partition.key)
-        if item is None:
-            raise SurveyError(f"{partition.key} is not in the index of {where}; {advice}")
-        if item.bytes != partition.bytes:
-            raise SurveyError(f"{partition.key} has {partition.bytes} bytes, the index says {item.bytes}; {advice}")
-        result.append(PartitionRef(partition.key, item.bytes, item.rows, item.sha256))
-    return result
 
 
 def plan(payload: Payload, partitions: Sequence[PartitionRef], program: ModelRef | ScriptRef) -> list[Task]:
@@ -156,6 +80,18 @@ def decode_manifest(data: bytes, name: str) -> list[Task]:
         tasks = msgspec.json.decode(data, type=list[Task])
     except (msgspec.DecodeError, RecursionError) as error:
         raise StoreError(f"{name}: not a manifest ({error}); run with --overwrite to plan anew") from error
-    if not tasks:
-        raise StoreError(f"{name}: a manifest without a task, which no run writes; run with --overwrite to plan anew")
+    if fault := _fault(tasks):
+        raise StoreError(f"{name}: a manifest {fault}, which no run writes; run with --overwrite to plan anew")
     return tasks
+
+
+def _fault(tasks: Sequence[Task]) -> str | None:
+    """Say what no plan of ours has, None if it may be one."""
+    if not tasks:
+        return "without a task"
+    if [task.rank for task in tasks] != list(range(len(tasks))):
+        return "whose ranks are not 0, 1, 2, each once"
+    keys = [ref.key for task in tasks for ref in task.partitions]
+    if len(set(keys)) != len(keys):
+        return "with a partition in two places"
+    return None

@@ -1,6 +1,6 @@
 """What a run is going to do: found in the store and checked, before anything is written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -8,16 +8,18 @@ import msgspec
 from skyfan import models
 from skyfan.claim import check_claim, read_claim
 from skyfan.errors import ClaimedError, CodeError, PartitionError, PayloadError, StoreError, SurveyError
-from skyfan.keys import INDEX_NAME, RunKeys, index_of
-from skyfan.manifest import check_complete, decode_manifest, plan, refresh, select
-from skyfan.partitions import PartitionRef, decode_index, open_partition
+from skyfan.keys import RunKeys, natural
+from skyfan.manifest import decode_manifest, plan, refresh
+from skyfan.partitions import PartitionRef, open_partition
 from skyfan.payload import Payload
 from skyfan.reports import collect
 from skyfan.script_code import other_code, resolve_script
+from skyfan.selection import find_partitions
 from skyfan.staging import inspect_model, resolve_model
 from skyfan.storage import Bucket, Store
 from skyfan.summary import Summary, decode_summary
 from skyfan.task import Task
+from skyfan.wording import counted
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def preview(payload: Payload, store: Store, *, overwrite: bool = False) -> Plan:
         going_on = _go_on(payload, bucket, keys, data_bucket)
         if going_on is not None:
             return going_on
-    partitions, warnings = _select(payload, data_bucket)
+    partitions, warnings = find_partitions(payload, data_bucket)
     program = resolve_script(payload, bucket) if payload.is_script else resolve_model(payload, bucket)
     tasks = plan(payload, partitions, program)
     _check_first(tasks[0], bucket, data_bucket)
@@ -91,39 +93,48 @@ def preview(payload: Payload, store: Store, *, overwrite: bool = False) -> Plan:
 
 
 def found_finished(plan: Plan, store: Store) -> Summary | None:
-    """Return the summary of a run of which nothing is left to do, not even to claim its path again."""
+    """Return the summary of a run of which nothing is left to do, not even to claim its path again.
+
+    Raises
+    ------
+    StoreError
+        If its manifest is not the one that the summary is of.
+    """
     if plan.pending or plan.surplus:
         return None
     bucket, keys = store.bucket(plan.payload.bucket), RunKeys(plan.payload.result_path)
     summary = decode_summary(bucket.get(keys.summary))
-    return summary if summary is not None and summary.complete and bucket.head(keys.payload) else None
-
-
-def _select(payload: Payload, data_bucket: Bucket) -> tuple[list[PartitionRef], list[str]]:
-    """List the partitions that a payload asks for; see `skyfan.manifest.select`."""
-    key = index_of(payload.data_prefix)
-    data = data_bucket.get(key)
-    index = decode_index(data, f"{data_bucket.name}/{key}") if data is not None else None
-    listing = data_bucket.list(payload.data_prefix)
-    for entry in listing:
-        if entry.key.endswith(f"/{INDEX_NAME}") and entry.key != key:
-            _check_nested(data_bucket, entry.key)
-    return select(payload, listing, index)
-
-
-def _check_nested(data_bucket: Bucket, key: str) -> None:
-    """Refuse partitions of a folder below, of which an index there says that they are not complete."""
-    try:
-        index = decode_index(data_bucket.get(key) or b"", f"{data_bucket.name}/{key}")
-    except SurveyError:
-        return  # a file of that name that is somebody else's
-    check_complete(index, f"{data_bucket.name}/{key.removesuffix(INDEX_NAME)}")
+    if summary is None or not summary.complete or not bucket.head(keys.payload):
+        return None
+    if summary.tasks != len(plan.tasks):
+        raise StoreError(
+            f"{bucket.name}/{keys.manifest}: has {len(plan.tasks)} tasks, but the summary beside it counts "
+            f"{summary.tasks}: it was changed by hand; run with --overwrite to plan anew"
+        )
+    return summary
 
 
 def _changed(before: PartitionRef, after: PartitionRef) -> bool:
     """Whether a partition is another than it was; of two without an index only the sizes are known."""
     hashes = {before.sha256, after.sha256} - {None}
     return before.bytes != after.bytes or len(hashes) > 1
+
+
+def _since(before: Mapping[str, PartitionRef], after: Mapping[str, PartitionRef]) -> list[str]:
+    """Say what became of the partitions since a run was planned."""
+    new, gone = after.keys() - before.keys(), before.keys() - after.keys()
+    other = [key for key in before.keys() & after.keys() if _changed(before[key], after[key])]
+    changes = (
+        (new, "came", "the run keeps to its plan, without them"),
+        (gone, "went", "tasks still to do that read them will fail"),
+        (other, "changed", "tasks still to do read them as they are now, tasks that are done keep their predictions"),
+    )
+    return [
+        f"{counted(len(keys), 'partition')} {became} since this run was planned, the first {min(keys, key=natural)}: "
+        f"{but}; to plan anew, run with --overwrite or take another result_path"
+        for keys, became, but in changes
+        if keys
+    ]
 
 
 def _check_first(task: Task, bucket: Bucket, data_bucket: Bucket) -> None:
@@ -196,18 +207,12 @@ def _go_on(payload: Payload, bucket: Bucket, keys: RunKeys, data_bucket: Bucket)
     done = {rank: task.rows for rank, task in found.done.items()}
     _check_stored([task for task in tasks if task.rank not in done], payload, bucket, keys)
     try:
-        partitions, warnings = _select(payload, data_bucket)
+        partitions, warnings = find_partitions(payload, data_bucket)
     except SurveyError as error:
         return Plan(
             payload, tasks, done, found.surplus, [f"since this run was planned its partitions changed: {error}"]
         )
     before = {partition.key: partition for task in tasks for partition in task.partitions}
     after = {partition.key: partition for partition in partitions}
-    new, gone = len(after.keys() - before.keys()), len(before.keys() - after.keys())
-    other = sum(_changed(before[key], after[key]) for key in before.keys() & after.keys())
-    if new or gone or other:
-        warnings.append(
-            f"since this run was planned, {new} partitions came, {gone} went and {other} changed; it keeps to its "
-            "plan, but for changed ones that it has not done: --overwrite, or another result_path, plans anew"
-        )
+    warnings += _since(before, after)
     return Plan(payload, refresh(tasks, payload, partitions, done.keys()), done, found.surplus, warnings)

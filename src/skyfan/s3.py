@@ -64,6 +64,14 @@ def open_s3(bucket: str, endpoint: str | None, credentials: Credentials | None) 
         raise InputError(f"store: s3://{bucket} cannot be opened: {first_line(error)}") from error
 
 
+def without_secrets(address: str) -> str:
+    """Return an address as a message may show it: its user, password and query left out."""
+    scheme, found, rest = address.partition("://")
+    place = rest if found else scheme
+    place = re.split(r"[?#]", place, maxsplit=1)[0].rpartition("@")[2]
+    return f"{scheme}://{place}" if found else place
+
+
 def _found_by_boto3() -> Credentials | None:
     """Return the credentials of a profile or a login, which the storage library does not know by itself."""
     if {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"} & os.environ.keys() or find_spec("boto3") is None:
@@ -94,6 +102,6 @@ def _check_endpoint(endpoint: str) -> None:
         )
     if fault:
         raise InputError(
-            f"store: {endpoint!r} is no server's address; expected http(s)://HOST:PORT, as in http://127.0.0.1:9000 "
+            f"store: {without_secrets(endpoint)!r} is no server's address; expected http(s)://HOST:PORT, as in http://127.0.0.1:9000 "
             "(from --store, AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL)"
         )

@@ -16,8 +16,9 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 
 from skyfan.blob import Blob, BufferBlob, MappedBlob, RangedBlob
 from skyfan.errors import InputError, StoreAbsentError, StoreError
+from skyfan.folder import check_listable
 from skyfan.keys import check_bucket, check_key
-from skyfan.s3 import Credentials, open_s3
+from skyfan.s3 import Credentials, open_s3, without_secrets
 from skyfan.store_errors import raise_if_bucket_absent, translated
 
 DEFAULT_STORE = "./skyfan-data"
@@ -60,11 +61,13 @@ class Store:
         scheme = url.partition("://")[0].lower() if "://" in url else ""
         if scheme not in {"", "file", "s3", "http", "https", "memory"}:
             raise InputError(
-                f"store: {url!r} has the scheme {scheme!r}; expected a folder, s3://, http(s):// or memory://"
+                f"store: {without_secrets(url)!r} has the scheme {scheme!r}; expected a folder, s3://, http(s):// or "
+                "memory://"
             )
         if scheme == "s3" and url.rstrip("/") != "s3:":
             raise InputError(
-                f"store: {url!r} names a bucket; expected s3:// alone, since the payload names the buckets"
+                f"store: {without_secrets(url)!r} names a bucket; expected s3:// alone, since the payload names the "
+                "buckets"
             )
         self.url = url if scheme else str(Path(url).expanduser().absolute())
         self._scheme = scheme or "file"
@@ -228,6 +231,18 @@ class Bucket:
             for batch in obstore.list(self._backend, f"{prefix}/", chunk_size=10_000, return_arrow=True):
                 entries.extend(map(Entry, batch["path"].to_pylist(), batch["size"].to_pylist()))
         return entries
+
+    def check_listable(self, prefix: str) -> None:
+        """Check that `list` shows all that lies below a prefix; only a folder store may hide something.
+
+        Raises
+        ------
+        SurveyError
+            If it does.
+        """
+        if self.folder is not None:
+            with translated(f"{self.where}/{prefix}"):
+                check_listable(self._path(prefix))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects, on a server in no set order; one that is not there is no error."""

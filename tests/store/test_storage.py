@@ -222,6 +222,23 @@ def test_an_address_that_is_none_says_what_is_expected(url: str, said: str) -> N
         Store(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://someone:hush@sky",
+        "ftp://someone:hush@h/x",
+        "http://h:9/?X-Amz-Signature=hush",
+        "http://h:9/#hush",
+        "http://someone:hush@h:9",
+        "http://hush@[",
+    ],
+)
+def test_no_message_shows_what_may_be_a_secret(url: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Store(url).bucket("sky")
+    assert "hush" not in str(caught.value)
+
+
 BAD_ENDPOINTS = [
     "http://",
     "http://[",

@@ -16,9 +16,9 @@ from skyfan.errors import InputError, SurveyError
 from skyfan.ingest.opening import SURVEY_SUFFIXES, find_survey, open_survey
 from skyfan.ingest.options import ingest_options
 from skyfan.keys import check_bucket, check_prefix, index_of
-from skyfan.manifest import select
 from skyfan.partitions import Index, Partition, PartitionRef, decode_index
 from skyfan.payload import Payload
+from skyfan.selection import find_partitions
 from skyfan.storage import Bucket, Store
 from skyfan.survey import Progress, parse_size, rows_per_partition, split
 from skyfan.wording import size
@@ -187,10 +187,8 @@ def _open_folder(sweep: Sweep, store: Store) -> Source:
             "the same: change --data-bucket"
         )
     bucket = store.bucket(bucket_name)
-    data = bucket.get(index_of(prefix))
-    index = decode_index(data, f"{bucket_name}/{index_of(prefix)}") if data is not None else None
     asked = Payload(bucket=sweep.bucket, data_bucket=bucket_name, data_prefix=prefix, result_path=sweep.result_path)
-    partitions, _ = select(asked, bucket.list(prefix), index)
+    partitions, _ = find_partitions(asked, bucket)
     rows = [ref.rows for ref in partitions if ref.rows is not None]
     cut = Cut(
         label=label_of(prefix),
