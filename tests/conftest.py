@@ -4,11 +4,33 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import skyfan
 from factories import tiny_model, write_partition
 from skyfan.storage import Store
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile(
+    "untimed"
+)  # how long an example takes is this machine's, and that of the tests beside it
+
+TOGETHER = {
+    "tests/scripting/": "links in /tmp",
+    "tests/engines/test_script_runs.py": "links in /tmp",
+    "tests/test_scripts.py": "links in /tmp",
+    "tests/engines/slurm/": "Slurm",
+}
+"""Files that use the same thing, of which this machine has one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, keep a file's in one: they share servers and clusters too."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        groups = [group for beginning, group in TOGETHER.items() if file.startswith(beginning)]
+        item.add_marker(pytest.mark.xdist_group(groups[0] if groups else file))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -182,7 +182,6 @@ def uses(draw: st.DrawFn) -> AwsUse:
     return AwsUse(functions=(function,), states=states, s3=s3, logged_bytes=draw(counts))
 
 
-@settings(deadline=None)  # a busy machine is slow now and then
 @given(uses())
 def test_lines_add_up_to_the_last_digit(use: AwsUse) -> None:
     cost = billed_run(use, US)
@@ -192,7 +191,6 @@ def test_lines_add_up_to_the_last_digit(use: AwsUse) -> None:
     assert msgspec.json.decode(msgspec.json.encode(cost), type=Cost) == cost
 
 
-@settings(deadline=None)  # a busy machine is slow now and then
 @given(uses(), st.data())
 def test_more_of_anything_is_never_cheaper(use: AwsUse, data: st.DataObject) -> None:
     (function,) = use.functions
@@ -221,7 +219,6 @@ def test_more_of_anything_is_never_cheaper(use: AwsUse, data: st.DataObject) -> 
     assert billed_run(dearer, US).total_usd >= billed_run(use, US).total_usd
 
 
-@settings(deadline=None)  # a busy machine is slow now and then
 @given(st.integers(128, 10_239), st.floats(0, 9e5), st.floats(0, 1e5))
 def test_more_memory_or_time_never_costs_less_than_before(memory_mb: int, duration_ms: float, more_ms: float) -> None:
     first = bill(calls(memory_mb, 1, billed_ms(duration_ms))).total_usd

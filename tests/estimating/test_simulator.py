@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -217,7 +217,6 @@ def plain(seconds: list[float], workers: int, cold_s: float) -> float:
     workers=st.integers(1, 8),
     cold_s=st.floats(0, 5),
 )
-@settings(deadline=None)
 def test_it_agrees_with_a_plain_one(seconds: list[float], workers: int, cold_s: float) -> None:
     workers = min(workers, len(seconds))
     found = simulate(Work(task_s=tuple(seconds), tasks=len(seconds)), Workers(workers=workers, cold_start_s=cold_s))
@@ -241,7 +240,6 @@ def test_it_agrees_with_a_plain_one(seconds: list[float], workers: int, cold_s: 
     failure_share=st.floats(0, 0.9),
     seed=st.integers(0, 2**32),
 )
-@settings(deadline=None)
 def test_what_holds_of_every_map(
     seconds: list[float], tasks: int, fleet: Fleet, spread: float, failure_share: float, seed: int
 ) -> None:

@@ -135,14 +135,14 @@ def check_routes(machine: Machine, picture: Picture, canvas: Frame, leaves: list
             assert not any(within(deep, plate) for plate in others), "an edge crosses another's label"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(definitions())
 def test_in_any_machine_nothing_overlaps_or_is_lost(definition: dict[str, Any]) -> None:
     machine = parse_machine(definition)
     check(machine, lay_out(machine, {}))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(definitions())
 def test_marks_get_room_of_their_own(definition: dict[str, Any]) -> None:
     machine = parse_machine(definition)
@@ -150,7 +150,7 @@ def test_marks_get_room_of_their_own(definition: dict[str, Any]) -> None:
     check(machine, lay_out(machine, marks))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(definitions())
 def test_the_same_machine_gives_the_same_picture(definition: dict[str, Any]) -> None:
     assert lay_out(parse_machine(definition), {}) == lay_out(parse_machine(definition), {})

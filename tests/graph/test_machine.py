@@ -61,7 +61,7 @@ def test_what_a_placeholder_names_is_only_filled_in_where_a_parameter_has_it() -
     assert "Lambda: SummarizeFunction" in texts
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(definitions())
 def test_any_valid_definition_is_read_whole(definition: dict[str, Any]) -> None:
     def count(machine: dict[str, Any]) -> tuple[int, int]:

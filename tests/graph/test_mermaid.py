@@ -86,7 +86,7 @@ def edges(machine: Machine) -> list[tuple[str, str, bool]]:
     return found + [edge for state in machine.states for inner in state.inner for edge in edges(inner)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(definitions())
 def test_any_machine_is_a_valid_chart_and_whole(definition: dict[str, Any]) -> None:
     machine = parse_machine(definition)

@@ -94,7 +94,7 @@ def test_it_can_be_read_aloud() -> None:
     assert "Infer leads to InferLarge, after Lambda.Unknown, " in (desc.text or "")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(definitions())
 def test_whatever_the_names_it_is_text_and_nothing_else(definition: dict[str, Any]) -> None:
     machine = parse_machine(definition)
