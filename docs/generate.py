@@ -505,7 +505,7 @@ def errors_page() -> str:
     rows = [
         (
             f"`{kind.__name__}`",
-            str(kind.exit_code),
+            "1 or 2" if "exit_code" in inspect.signature(kind.__init__).parameters else str(kind.exit_code),
             "yes" if kind.may_pass else "",
             "yes" if kind.ends_run else "",
             _first_line(kind.__doc__),
@@ -566,8 +566,10 @@ TREE: dict[str, list[str]] = {
     "what a task does": [
         "inference.py",
         "predictor.py",
+        "session.py",
         "screening.py",
         "staging.py",
+        "weights.py",
         "scripts.py",
         "script_code.py",
         "scripting/",

@@ -1,5 +1,6 @@
 """combined_data.json: that scripts written for the original system read our runs, and what its keys hold."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 import skyfan
 from skyfan.combined import Combined
 from skyfan.partitions import PartitionRef
-from skyfan.task import PartRef, Report, Seconds
+from skyfan.storage import Store
+from skyfan.task import PartRef, Report, ResultRef, ScriptEnd, Seconds
 
 PAGE = (Path(__file__).parents[1] / "docs" / "combined-data.md").read_text()
 ORIGINAL = [
@@ -148,6 +150,25 @@ def test_a_task_without_a_batch_or_time_divides_by_nothing() -> None:
     assert item["execution_time (seconds/batch)"] == 0
     assert item["s3_avg_time"] == 0
     assert (item["throughput_bps"], item["sample_persec"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"{", b"\xff"],
+    ids=["too deep", "cut", "no text"],
+)
+def test_a_result_that_cannot_be_read_is_a_warning_and_no_other_record_is_lost(tmp_path: Path, data: bytes) -> None:
+    bucket = Store(f"memory://{tmp_path}").bucket("sky")
+    combined = Combined("results/one")
+    for number, content in enumerate([data, b'{"score": 0.5}']):
+        bucket.put(f"results/one/{number}.json", content)
+        left = ResultRef(f"results/one/{number}.json", len(content), hashlib.sha256(content).hexdigest())
+        end = ScriptEnd(exit_code=0, why=None, wall_s=1.0, peak_memory_mb=1.0, log="", last_lines=[], result=left)
+        combined.add(report("25MB/7.pt", rank=number, ending=end))
+    (warning,) = combined.take_results(bucket)
+    assert re.match(r"results/one/0\.json: cannot be read as JSON \(.+\); combined_data\.json has our own", warning)
+    own, other = json.loads(combined.encode())
+    assert (own["rank"], other) == (0, {"score": 0.5})
 
 
 def test_every_key_is_explained() -> None:

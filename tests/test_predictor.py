@@ -204,9 +204,9 @@ def test_a_range_that_does_not_fit_the_bands_is_the_models_fault(limits: dict[st
     of_any = parsed_model(
         "(float[n,bands] magnitude) => (float[n,bands] z) { z = Abs(magnitude) }", valid_range=valid_range
     )
-    predictor = Predictor(of_any, "m")
-    with pytest.raises(ModelError, match=said):
-        predictor.check(partition())
+    of_partition = r"sky/1\.safetensors: its magnitude has 5 bands, and the limits of the model m .* or a list of 5"
+    with pytest.raises(PartitionError, match=of_partition):
+        Predictor(of_any, "m").check(partition())
 
 
 def test_a_range_of_what_is_no_input_is_the_models_fault() -> None:
@@ -225,7 +225,7 @@ def test_bins_that_do_not_fit_the_pdf_are_found_as_soon_as_they_are_known(tiny: 
         "(float[n,bands] magnitude) => (float[n,k] pdf) { pdf = Concat<axis=1>(magnitude, magnitude) }", pdf_edges=edges
     )
     for magnitude, rows in ((make_rows(ROWS)["magnitude"], 4), (changed("magnitude", slice(None), np.nan), 1)):
-        with pytest.raises(ModelError, match=said % rows):
+        with pytest.raises(PartitionError, match=r"sky/1\.safetensors: .*" + said % rows):
             predicted(of_any, magnitude=magnitude)
 
 
@@ -320,7 +320,8 @@ def test_an_output_called_like_a_column_is_refused(name: str) -> None:
     ids=["one number in all", "turned", "text", "a sequence"],
 )
 def test_an_output_that_is_not_one_number_or_list_a_row_is_refused(graph: str, got: str) -> None:
-    with pytest.raises(ModelError, match=f"model m: output 'z' is {got} for 4 rows; expected one number or list a row"):
+    said = rf"sky/1\.safetensors: output 'z' of the model m is {got} for 4 rows; expected one number or list a row"
+    with pytest.raises(PartitionError, match=said):
         predicted(parsed_model(graph))
 
 
@@ -328,7 +329,8 @@ def test_an_output_as_wide_as_its_batch_is_refused() -> None:
     source = parsed_model(
         "(float[n,5] magnitude) => (float[n,n] z) { t = Transpose(magnitude) z = MatMul(magnitude, t) }"
     )
-    with pytest.raises(ModelError, match=r"output 'z' is \(2, 2\) for one batch, \(4,\) a row for another"):
+    said = r"sky/1\.safetensors: output 'z' of the model m is \(2, 2\) for one batch, \(4,\) a row for another"
+    with pytest.raises(PartitionError, match=said):
         predicted(source)
 
 
@@ -336,7 +338,7 @@ def test_a_model_that_fails_on_a_batch_says_so() -> None:
     source = parsed_model(
         "(float[n,5] magnitude) => (float[n,k] z) <int64[2] s = {3, 7}> { z = Reshape(magnitude, s) }"
     )
-    with pytest.raises(ModelError, match=r"model m: failed on a batch of 4 rows: .*Reshape"):
+    with pytest.raises(PartitionError, match=r"sky/1\.safetensors: the model m failed on a batch of 4 rows: .*Reshape"):
         predicted(source)
 
 

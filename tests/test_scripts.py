@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import msgspec
 import pytest
 
 from skyfan.claim import claim
+from skyfan.combined import Combined
 from skyfan.errors import ScriptError, ScriptsRefusedError
 from skyfan.keys import RunKeys
 from skyfan.payload import parse_payload
 from skyfan.planning import preview
 from skyfan.script_code import resolve_script
-from skyfan.scripts import LAST_LINES, WITHHELD, environment_of
+from skyfan.scripts import LAST_LINES, MAX_RESULT_DEPTH, WITHHELD, environment_of
 from skyfan.stages import infer
 from skyfan.storage import Bucket, Store
 from skyfan.task import Report, Task, decode_report
@@ -176,6 +178,27 @@ def test_a_result_that_is_none_fails_the_task(store: Store, asked: dict[str, Any
     report = fail(store, asked, result(text))
     assert report.error is not None
     assert said in report.error.message
+
+
+@pytest.mark.parametrize("depth", [MAX_RESULT_DEPTH + 1, 991, 100_001])
+def test_a_result_that_is_nested_too_deep_fails_the_task(store: Store, asked: dict[str, Any], depth: int) -> None:
+    pairs = (depth - 1) // 2
+    report = fail(store, asked, result(f"""'{{"a":' + '[{{"a":' * {pairs} + '1' + '}}]' * {pairs} + '}}'"""))
+    assert report.error is not None
+    assert re.search(r"its result results/one/0\.json is (nested deeper than 100|not JSON)", report.error.message)
+
+
+def test_a_result_that_is_nested_as_deep_as_allowed_is_in_combined_data(
+    store: Store, bucket: Bucket, asked: dict[str, Any]
+) -> None:
+    inner = MAX_RESULT_DEPTH - 1
+    text = f"""'{{"a":' + '[' * {inner} + ']' * {inner} + '}}'"""
+    tasks = plan(store, asked, result(text))
+    combined = Combined("results/one")
+    combined.add(infer(tasks[0], store, allow_scripts=True))
+    assert combined.take_results(bucket) == []
+    (record,) = json.loads(combined.encode())
+    assert list(record) == ["a"]
 
 
 def test_an_earlier_attempts_result_does_not_pass_for_this_ones(

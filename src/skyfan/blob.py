@@ -22,17 +22,23 @@ class Blob(ABC):
     def release(self) -> None:  # noqa: B027  most blobs have nothing to let go of
         """Let go of what reading has brought into memory; views stay valid."""
 
+    def is_changed(self) -> bool:
+        """Return whether its name stands for other content by now than when it was opened, as far as can be told."""
+        return False
+
 
 class MappedBlob(Blob):
     """A local file, memory-mapped: nothing is copied, and `release` takes its pages out of the resident set."""
 
     def __init__(self, path: Path) -> None:
-        size = path.stat().st_size
-        super().__init__(str(path), size)
-        self._map: mmap.mmap | None = None
-        if size:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._path = path
+        with path.open("rb") as file:
+            opened = os.fstat(file.fileno())
+            super().__init__(str(path), opened.st_size)
+            self._map: mmap.mmap | None = None
+            if opened.st_size:
+                self._map = mmap.mmap(file.fileno(), opened.st_size, access=mmap.ACCESS_READ)
+        self._state = _state(opened)
 
     def view(self, start: int, stop: int) -> memoryview:
         return memoryview(self._map)[start:stop] if self._map is not None else memoryview(b"")
@@ -40,6 +46,18 @@ class MappedBlob(Blob):
     def release(self) -> None:
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+    def is_changed(self) -> bool:
+        try:
+            with self._path.open("rb") as file:  # a network file system tells of writes elsewhere only when one opens
+                return _state(os.fstat(file.fileno())) != self._state
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    """Return what is another as soon as a file is written to, or another one lies there."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class BufferBlob(Blob):

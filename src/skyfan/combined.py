@@ -38,17 +38,19 @@ class Combined:
         Returns
         -------
         list of str
-            Warnings of results that are no longer what the script left.
+            Warnings of results that are no longer what the script left, or that cannot be read.
         """
-        warnings = []
+        faults = []
         contents = bucket.get_many(result.key for result in self._results.values())
         for (place, result), data in zip(self._results.items(), contents, strict=True):
             if data is None or hashlib.sha256(data).hexdigest() != result.sha256:
-                said = f"{result.key}: was changed since its script left it"
-                warnings.append(f"{said}; combined_data.json has our own record of that task")
-            else:
+                faults.append(f"{result.key}: was changed since its script left it")
+                continue
+            try:
                 self._records[place] = _inner(data)
-        return warnings
+            except (ValueError, RecursionError) as error:  # taken by an earlier version, or by another Python
+                faults.append(f"{result.key}: cannot be read as JSON ({error})")
+        return [f"{fault}; combined_data.json has our own record of that task" for fault in faults]
 
     def encode(self) -> bytes:
         """Return all records as one JSON array, a line each."""

@@ -5,16 +5,16 @@ SkyfanError
 │   ├── PayloadError            an unknown, missing or mistyped key of a payload
 │   ├── KeyNameError            a bucket, key or prefix that could leave its folder
 │   ├── SurveyError             a survey that cannot be split, or an index that does not fit its partitions
-│   ├── PartitionError          a partition that cannot be read, or not by this model
-│   ├── ModelError              a model that cannot be loaded or has no use for these partitions
+│   ├── PartitionError          a partition that cannot be read, or that the model cannot take or fails on
+│   ├── ModelError              a model that cannot be loaded, is another than planned, or needs other inputs
 │   ├── CodeError               code of a script task that is not there, or cannot be laid out
 │   ├── ScriptsRefusedError     a user's script that nobody has allowed to run
 │   ├── UnknownRunError         there is no such run
 │   └── ClaimedError            the result path belongs to another payload, or another driver is at work
 ├── StoreError                  the store did not do what it was asked; may pass, so it is tried again; exit code 1
-│   ├── StoreAbsentError        there is no such store or bucket
-│   ├── StoreRefusedError       no permission
-│   └── StoreFullError          no space left
+│   ├── StoreAbsentError        there is no such store or bucket; not tried again; exit code 2
+│   ├── StoreRefusedError       no permission; not tried again; exit code 2
+│   └── StoreFullError          no space left; not tried again; exit code 2
 ├── WorkerError                 a task's worker ended or ran out of time or memory; may pass; exit code 1
 ├── ScriptError                 a user's script failed; nobody can tell why, so it is tried again; exit code 1
 ├── AttemptsSpentError          a task on AWS failed in a way that may pass, for the last time
@@ -22,7 +22,7 @@ SkyfanError
 │   ├── AwsRefusedError         no credentials, no permission or no quota; exit code 2
 │   └── StackError              there is no such stack, or it is in a state that it cannot be used in; exit code 2
 └── RunError                    exit code 1, unless its cause says otherwise
-    ├── RunFailedError          more tasks failed than the payload tolerates
+    ├── RunFailedError          more tasks failed than the payload tolerates; exit code 2 if bad input is why
     ├── BudgetError             it costs more than allowed, or would; exit code 2 if it was not started
     ├── ClusterError            an engine's cluster cannot be reached or went away; running it again goes on
     ├── RunStoppedError         the run was interrupted; running it again goes on; exit code 130
@@ -62,11 +62,11 @@ class SurveyError(InputError):
 
 
 class PartitionError(InputError):
-    """A partition that cannot be read, or not by this model."""
+    """A partition that cannot be read, or that the model cannot take or fails on."""
 
 
 class ModelError(InputError):
-    """A model that cannot be loaded, or whose inputs the partitions do not have."""
+    """A model that cannot be loaded, is another than planned, or needs inputs that the partitions do not have."""
 
     ends_run = True
 

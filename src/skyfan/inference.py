@@ -22,6 +22,7 @@ from skyfan.predictions import build_part, column_types, count_flags, encode_par
 from skyfan.predictor import Predicted, Predictor
 from skyfan.staging import load_model
 from skyfan.storage import Bucket
+from skyfan.store_errors import translated
 from skyfan.task import ModelRef, PartRef, Report, Task
 
 VERSIONS = {"skyfan": __version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
@@ -104,6 +105,7 @@ def _predict_rows(task: Task, predictor: Predictor, data_bucket: Bucket, meter: 
         with meter.phase("hash"):
             read.append(_as_read(ref, partition))
         predicted.append(predictor.predict(partition, task.batch_size, meter))
+        _refuse_changed(partition)
     return _Rows(
         read=tuple(read),
         columns=_joined(columns, task),
@@ -167,6 +169,17 @@ def _as_read(ref: PartitionRef, partition: Partition) -> PartitionRef:
     return PartitionRef(ref.key, ref.bytes, partition.rows, found)
 
 
+def _refuse_changed(partition: Partition) -> None:
+    """Refuse a file that was written to since it was opened: its hash may not be of the rows that were predicted."""
+    with translated(partition.name):
+        changed = partition.blob.is_changed()
+    if changed:
+        raise PartitionError(
+            f"{partition.name}: was changed while it was read; expected a file that stays as it is: wait until it is "
+            "written, then run the same payload again"
+        )
+
+
 def _r_magnitude(partition: Partition) -> NDArray[np.float64]:
     """Return the r magnitudes, (rows,), NaN where the partition does not say which of its magnitudes they are."""
     named = partition.metadata.get("bands", "")
@@ -196,11 +209,15 @@ def _science(predictor: Predictor, rows: _Rows) -> Sums | None:
 
 def _joined(pieces: list[dict[str, NDArray[Any]]], task: Task) -> dict[str, NDArray[Any]]:
     """Put the columns of a task's partitions end to end."""
-    names = list(pieces[0])
+    first = pieces[0]
+    said = f"as {task.partitions[0].key}, which is in the same task; give a survey's partitions the same tensors"
     for ref, piece in zip(task.partitions, pieces, strict=True):
-        if set(piece) != set(names):
-            raise PartitionError(
-                f"{ref.key}: has the columns {', '.join(piece)}; expected {', '.join(names)}, as "
-                f"{task.partitions[0].key}, which is in the same task; give a survey's partitions the same tensors"
-            )
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
+        if set(piece) != set(first):
+            raise PartitionError(f"{ref.key}: has the columns {', '.join(piece)}; expected {', '.join(first)}, {said}")
+        for name, values in piece.items():
+            if values.shape[1:] != first[name].shape[1:]:
+                raise PartitionError(
+                    f"{ref.key}: its {name} is {values.shape[1:]} a row; expected {first[name].shape[1:]}, {said} in "
+                    "the same shapes"
+                )
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in first}

@@ -1,13 +1,11 @@
 """The built-in worker: an ONNX model, loaded once a process, run over a partition batch by batch."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from skyfan.errors import ModelError, PartitionError
@@ -16,9 +14,11 @@ from skyfan.partitions import Partition
 from skyfan.photoz.probability import EDGES_KEY, parse_edges
 from skyfan.predictions import NO_VALUE, RESERVED
 from skyfan.screening import ValidRange, parse_unusual_above, parse_valid_range, screen, screen_outputs
+from skyfan.session import open_session, run_session
+from skyfan.wording import counted
 
-_OUT_OF_MEMORY = re.compile(r"bad[_ ]alloc|failed to allocate|out of memory", re.IGNORECASE)
-_ALIGNMENT = 64
+_MEND = "mend the partition, or the model in its export"
+
 _DTYPES: dict[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
@@ -76,7 +76,7 @@ class Predictor:
 
     def __init__(self, source: Path | bytes, name: str, *, to_predict: bool = True, threads: int = 1) -> None:
         self.name = name
-        self._session = _open_session(source, name, to_predict, threads)
+        self._session = open_session(source, name, to_predict, threads)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.inputs = tuple(_model_input(node, name) for node in self._session.get_inputs())
         self.outputs = tuple(str(node.name) for node in self._session.get_outputs())
@@ -93,7 +93,9 @@ class Predictor:
         self._refuse_unknown("valid_range", self._ranges, [needed.name for needed in self.inputs], "input")
         self._refuse_unknown("unusual_above", self._unusual_above, self.outputs, "output")
         for needed in self.inputs:
-            self._check_range(needed.name, needed.shape)
+            bands = _bands(needed.shape)
+            if needed.name in self._ranges and bands is not None:
+                self._ranges[needed.name].check(needed.name, bands, name)
         for node in self._session.get_outputs():
             if node.shape:  # none where the model does not say how many axes there are
                 self.check_output(node.name, _sizes(node))
@@ -112,9 +114,7 @@ class Predictor:
         Raises
         ------
         PartitionError
-            If an input is missing or has another shape.
-        ModelError
-            If the model's valid range is not one for these bands.
+            If an input is missing, has another shape, or other bands than the model's valid range.
         """
         for needed in self.inputs:
             tensor = partition.tensors.get(needed.name)
@@ -129,12 +129,13 @@ class Predictor:
                     f"{partition.name}: {needed.name} has the shape {tensor.shape}; expected {_shown(needed.shape)} "
                     f"for the model {self.name}"
                 )
-            self._check_range(needed.name, tensor.shape)
-
-    def _check_range(self, name: str, shape: tuple[int | None, ...]) -> None:
-        bands = shape[1] if len(shape) > 1 else 1
-        if name in self._ranges and bands is not None:
-            self._ranges[name].check(name, bands, self.name)
+            bands = _bands(tensor.shape)
+            if needed.name in self._ranges and bands is not None and not self._ranges[needed.name].fits(bands):
+                raise PartitionError(
+                    f"{partition.name}: its {needed.name} has {counted(bands, 'band')}, and the limits of the model "
+                    f"{self.name} ('valid_range' in its metadata) are not for as many; expected one number, or a list "
+                    f"of {bands}; {_MEND}"
+                )
 
     def check_output(self, name: str, shape: tuple[int | None, ...]) -> None:
         """Refuse an output `pdf` of another number of bins than the metadata say, as far as its shape is known."""
@@ -153,9 +154,7 @@ class Predictor:
         Raises
         ------
         PartitionError
-            As `check`.
-        ModelError
-            If the model fails, or returns another number of rows than it was given.
+            As `check`, or if the model fails on its rows, or returns another number of rows than it was given.
         """
         self.check(partition)
         names = [needed.name for needed in self.inputs]
@@ -170,10 +169,10 @@ class Predictor:
                 feed, usable = self._feed(batch, flags[start:stop])
             if usable:
                 with meter.phase("predict"):
-                    self._store(outputs, self._run(feed), start, stop, partition.rows)
+                    self._store(outputs, self._run(feed, partition), start, stop, partition)
             partition.blob.release()
         if not outputs:
-            self._store(outputs, self._without_a_good_row(partition), 0, 0, partition.rows)
+            self._store(outputs, self._without_a_good_row(partition), 0, 0, partition)
         flags |= screen_outputs(outputs, self._unusual_above, flags)
         return Predicted(outputs, flags, len(starts))
 
@@ -198,16 +197,13 @@ class Predictor:
                 values[bad] = values[good]
         return {needed.name: batch[needed.name].astype(needed.dtype, copy=False) for needed in self.inputs}, True
 
-    def _run(self, feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def _run(self, feed: dict[str, NDArray[Any]], partition: Partition) -> dict[str, NDArray[Any]]:
         rows = len(next(iter(feed.values())))
         try:
-            results = self._session.run(None, {name: _aligned(values) for name, values in feed.items()})
-        except MemoryError:
-            raise
-        except Exception as error:  # the runtime's own errors share no base class
-            if _OUT_OF_MEMORY.search(str(error)):
-                raise MemoryError(_first_line(error)) from error
-            raise ModelError(f"model {self.name}: failed on a batch of {rows} rows: {_first_line(error)}") from error
+            results = run_session(self._session, feed)
+        except ValueError as error:
+            said = f"{partition.name}: the model {self.name} failed on a batch of {counted(rows, 'row')}: {error}"
+            raise PartitionError(f"{said}; expected a batch that it takes; {_MEND}") from error
         for name, values in zip(self.outputs, results, strict=True):
             if (
                 not isinstance(values, np.ndarray)
@@ -216,64 +212,44 @@ class Predictor:
                 or values.dtype.kind not in "fiub"
             ):
                 got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-                raise ModelError(
-                    f"model {self.name}: output {name!r} is {got} for {rows} rows; expected one number or list a row"
+                raise PartitionError(
+                    f"{partition.name}: output {name!r} of the model {self.name} is {got} for {counted(rows, 'row')}; "
+                    f"expected one number or list a row; {_MEND}"
                 )
         return dict(zip(self.outputs, results, strict=True))
 
     def _store(
-        self, outputs: dict[str, NDArray[Any]], results: dict[str, NDArray[Any]], start: int, stop: int, rows: int
+        self,
+        outputs: dict[str, NDArray[Any]],
+        results: dict[str, NDArray[Any]],
+        start: int,
+        stop: int,
+        partition: Partition,
     ) -> None:
         for name, values in results.items():
             if name not in outputs:
-                self.check_output(name, values.shape)
-                outputs[name] = np.zeros((rows, *values.shape[1:]), values.dtype)
+                self._check_found(name, values.shape, partition)
+                outputs[name] = np.zeros((partition.rows, *values.shape[1:]), values.dtype)
             if outputs[name].shape[1:] != values.shape[1:]:
-                raise ModelError(
-                    f"model {self.name}: output {name!r} is {values.shape} for one batch, "
-                    f"{outputs[name].shape[1:]} a row for another; expected lists of one length"
+                raise PartitionError(
+                    f"{partition.name}: output {name!r} of the model {self.name} is {values.shape} for one batch, "
+                    f"{outputs[name].shape[1:]} a row for another; expected lists of one length; {_MEND}"
                 )
             outputs[name][start:stop] = values[: stop - start]
+
+    def _check_found(self, name: str, shape: tuple[int, ...], partition: Partition) -> None:
+        """Check an output as `check_output`: found in one partition, it may be that partition's alone."""
+        try:
+            self.check_output(name, shape)
+        except ModelError as error:
+            raise PartitionError(f"{partition.name}: {error}") from error
 
     def _without_a_good_row(self, partition: Partition) -> dict[str, NDArray[Any]]:
         """Run the model on one row of zeros, to learn what columns it has."""
         shapes = {needed.name: (1, *partition.tensors[needed.name].shape[1:]) for needed in self.inputs}
-        return self._run({needed.name: np.zeros(shapes[needed.name], needed.dtype) for needed in self.inputs})
-
-
-def _aligned(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the values contiguous, at an address that is a multiple of `_ALIGNMENT`.
-
-    The runtime adds up in another order where memory is aligned otherwise, and a sum may differ in its last bit: the
-    same row must give the same bytes from a mapped file, a buffer, or a batch in which another row was replaced.
-    """
-    if values.flags.c_contiguous and values.ctypes.data % _ALIGNMENT == 0:
-        return values
-    room = np.empty(values.nbytes + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    placed: NDArray[Any] = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
-    placed[...] = values
-    return placed
-
-
-def _open_session(source: Path | bytes, name: str, to_predict: bool, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    if not to_predict:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.add_session_config_entry("session.disable_prepacking", "1")
-    options.log_severity_level = 4  # what goes wrong comes as an exception; nothing else belongs into a run's output
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    content = source if isinstance(source, bytes) else str(source)
-    try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except MemoryError:
-        raise
-    except Exception as error:  # the runtime's own errors share no base class
-        raise ModelError(
-            f"model {name}: cannot be loaded as ONNX ({_first_line(error)}); expected one .onnx file with its weights "
-            "inside; export it anew, for your own torch model see 'skyfan export --help'"
-        ) from error
+        return self._run(
+            {needed.name: np.zeros(shapes[needed.name], needed.dtype) for needed in self.inputs}, partition
+        )
 
 
 def _model_input(node: Any, name: str) -> ModelInput:
@@ -293,9 +269,9 @@ def _sizes(node: Any) -> tuple[int | None, ...]:
     return tuple(size if isinstance(size, int) else None for size in node.shape)
 
 
+def _bands(shape: tuple[int | None, ...]) -> int | None:
+    return shape[1] if len(shape) > 1 else 1
+
+
 def _shown(shape: tuple[int | None, ...]) -> str:
     return f"({', '.join('any' if size is None else str(size) for size in shape)})"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

@@ -20,15 +20,19 @@ class ValidRange:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
+    def fits(self, bands: int) -> bool:
+        """Return whether there is one number for all the values of a row, or one a band."""
+        return {self.low.shape, self.high.shape} <= {(), (bands,)}
+
     def check(self, name: str, bands: int, model: str) -> None:
-        """Check that there is one number for all the values of a row, or one a band.
+        """Check that it fits the bands that a model always takes.
 
         Raises
         ------
         ModelError
             If not; it calls the input `name`.
         """
-        if not {self.low.shape, self.high.shape} <= {(), (bands,)}:
+        if not self.fits(bands):
             raise ModelError(
                 f"model {model}: 'min' and 'max' of {name!r} in its metadata 'valid_range' have the shapes "
                 f"{self.low.shape} and {self.high.shape}; expected one number, or a list of {bands}; correct it in the "

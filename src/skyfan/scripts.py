@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,8 @@ LAST_LINES = 20
 """Of what a script printed, in its report."""
 MAX_LINE = 500
 MAX_RESULT_BYTES = 16 * 1024**2
+MAX_RESULT_DEPTH = 100
+"""Of lists and objects within one another."""
 INHERITED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ"),
     *("PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
@@ -197,14 +199,33 @@ def _take_result(key: str, bucket: Bucket) -> tuple[ResultRef | None, str | None
     if entry.bytes > MAX_RESULT_BYTES:
         return None, f"its result {key} has {entry.bytes} bytes; expected at most {MAX_RESULT_BYTES} of JSON"
     data = bucket.get(key) or b""
+    why = _why_none(data)
+    if why is not None:
+        return None, f"its result {key} is {why}"
+    return ResultRef(key, len(data), hashlib.sha256(data).hexdigest()), None
+
+
+def _why_none(data: bytes) -> str | None:
+    """Say what the content of a result is instead of one; None if it is one."""
     try:
         content = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        return None, f"its result {key} is not JSON ({error}); expected an object, or a list of objects"
+        return f"not JSON ({error}); expected an object, or a list of objects"
     records = content if isinstance(content, list) else [content]
     if not all(isinstance(record, dict) for record in records):
-        return None, f"its result {key} is JSON, but no object; expected one, or a list of objects"
-    return ResultRef(key, len(data), hashlib.sha256(data).hexdigest()), None
+        return "JSON, but no object; expected one, or a list of objects"
+    if _is_deep(content):
+        return f"nested deeper than {MAX_RESULT_DEPTH}; expected at most as many lists and objects within one another"
+    return None
+
+
+def _is_deep(content: Any) -> bool:
+    """Whether lists and objects lie deeper within one another than programs can be relied on to read."""
+    level = [content]
+    for _ in range(MAX_RESULT_DEPTH):
+        within = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [item for items in within for item in items if isinstance(item, dict | list)]
+    return bool(level)
 
 
 def _failure(task: Task, job: _Job, end: ScriptEnd) -> str:

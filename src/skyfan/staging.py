@@ -1,8 +1,6 @@
 """Bringing a model to the worker: found by its name, checked by its hash, loaded once a process."""
 
 import hashlib
-import mmap
-import re
 import threading
 from pathlib import Path
 
@@ -10,20 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyfan import models
-from skyfan.blob import MappedBlob
+from skyfan.blob import Blob, BufferBlob, MappedBlob
 from skyfan.errors import ModelError
 from skyfan.partitions import HASH_CHUNK_BYTES
 from skyfan.payload import Payload
 from skyfan.photoz.probability import EDGES_KEY
 from skyfan.predictor import Predictor
 from skyfan.storage import Bucket
+from skyfan.store_errors import translated
 from skyfan.task import ModelRef
+from skyfan.weights import refuse_external_weights
 
 MODEL_SUFFIX = ".onnx"
-
-# how protobuf writes `location`, the first entry of a tensor's field 13, `external_data`; its length takes 1 or 2 bytes
-_LOCATION = b"\n\x08location\x12"
-_EXTERNAL = re.compile(rb"\x6a[\x00-\x7f]$|\x6a[\x80-\xff][\x00-\x7f]$", re.DOTALL)
 
 _LOADED: dict[tuple[str, int], Predictor] = {}
 _loading = threading.Lock()
@@ -35,7 +31,7 @@ def resolve_model(payload: Payload, bucket: Bucket) -> ModelRef:
     Raises
     ------
     ModelError
-        If there is no such model, or the payload asks for a script.
+        If there is no such model, it keeps weights in another file, or the payload asks for a script.
     """
     if payload.is_script:
         raise ModelError(
@@ -43,9 +39,10 @@ def resolve_model(payload: Payload, bucket: Bucket) -> ModelRef:
             f"--model (a key in bucket {payload.bucket!r}, or {models.DEFAULT!r}, which ships with skyfan)"
         )
     name = payload.model or models.DEFAULT
-    source = _source(name, bucket)
-    _refuse_external_weights(source, name)
-    return ModelRef(name, _hash(source))
+    blob = _open(_source(name, bucket), name)
+    ref = ModelRef(name, _hash(blob, name))
+    _refuse_changed(blob, name)
+    return ref
 
 
 def inspect_model(ref: ModelRef, bucket: Bucket) -> Predictor:
@@ -65,7 +62,7 @@ def load_model(ref: ModelRef, bucket: Bucket, threads: int = 1) -> Predictor:
     Raises
     ------
     ModelError
-        If it is not there, is no ONNX model, or is another one than when the run was planned.
+        If it is not there, is no ONNX model with its weights inside, or is another one than when the run was planned.
     """
     with _loading:  # threads of one worker must not load the same model at once
         return _loaded(ref, bucket, threads)
@@ -74,13 +71,16 @@ def load_model(ref: ModelRef, bucket: Bucket, threads: int = 1) -> Predictor:
 def _loaded(ref: ModelRef, bucket: Bucket, threads: int) -> Predictor:
     if (ref.sha256, threads) not in _LOADED:
         source = _source(ref.name, bucket)
-        found = _hash(source)
+        blob = _open(source, ref.name)
+        found = _hash(blob, ref.name)
         if found != ref.sha256:
             raise ModelError(
                 f"model {ref.name}: its hash is {found[:12]}, expected {ref.sha256[:12]} as when the run was planned; "
                 "put the old file back, or start the run anew with --overwrite"
             )
-        _LOADED[ref.sha256, threads] = Predictor(source, ref.name, threads=threads)
+        predictor = Predictor(source, ref.name, threads=threads)
+        _refuse_changed(blob, ref.name)
+        _LOADED[ref.sha256, threads] = predictor
     return _LOADED[ref.sha256, threads]
 
 
@@ -108,32 +108,27 @@ def _source(name: str, bucket: Bucket) -> Path | bytes:
     return content
 
 
-def _mapped(path: Path) -> mmap.mmap | bytes:
-    if path.stat().st_size == 0:
-        return b""
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+def _open(source: Path | bytes, name: str) -> Blob:
+    with translated(name):
+        return BufferBlob(name, source) if isinstance(source, bytes) else MappedBlob(source)
 
 
-def _refuse_external_weights(source: Path | bytes, name: str) -> None:
-    """Refuse a model whose weights lie in another file: its hash would not cover them."""
-    content = source if isinstance(source, bytes) else _mapped(source)
-    at = content.find(_LOCATION)
-    while at >= 0:
-        if _EXTERNAL.search(content[max(0, at - 3) : at]):
-            raise ModelError(
-                f"model {name}: keeps weights in another file; expected one .onnx file with its weights inside, which "
-                "one hash covers: save it with onnx.save(model, path, save_as_external_data=False)"
-            )
-        at = content.find(_LOCATION, at + 1)
-
-
-def _hash(source: Path | bytes) -> str:
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
+def _hash(blob: Blob, name: str) -> str:
+    """Return the hash of a model that has all of its weights inside."""
+    refuse_external_weights(blob.view(0, blob.size), name)
     digest = hashlib.sha256()
-    blob = MappedBlob(source)
     for start in range(0, blob.size, HASH_CHUNK_BYTES):
         digest.update(blob.view(start, min(start + HASH_CHUNK_BYTES, blob.size)))
         blob.release()
     return digest.hexdigest()
+
+
+def _refuse_changed(blob: Blob, name: str) -> None:
+    """Refuse a file that was written to since it was opened: its hash may not be of what was checked or loaded."""
+    with translated(name):
+        changed = blob.is_changed()
+    if changed:
+        raise ModelError(
+            f"model {name}: was changed while it was read; expected a file that stays as it is: wait until it is "
+            "written, then run the same again"
+        )

@@ -208,15 +208,26 @@ class Report(Struct, frozen=True, kw_only=True):
     def answers(self, task: Task) -> bool:
         """Whether this is the report of that task done.
 
-        The same rank, partitions and model, and rows in = rows out; or the same script, which ended well.
+        The same rank, partitions and model, and rows in = rows out; or the same script, which ended well. A worker of a
+        run that was written over may store its report late: all that values depend on must be as planned. That is
+        the threads too, since how a sum is shared out among them decides how it is rounded.
         """
-        expected = [(partition.key, partition.bytes) for partition in task.partitions]
         return (
             self.status == "ok"
             and self.rank == task.rank
-            and [(partition.key, partition.bytes) for partition in self.partitions] == expected
+            and self._read_as_planned(task)
             and (self.model, self.script) == (task.model, task.script)
+            and (self.batch_size, self.threads) == (task.batch_size, task.threads)
             and (self._script_ended_well() if task.script else self._rows_agree(task))
+        )
+
+    def _read_as_planned(self, task: Task) -> bool:
+        """Whether the partitions are the task's, with the rows and hashes that it knows."""
+        return len(self.partitions) == len(task.partitions) and all(
+            (read.key, read.bytes) == (planned.key, planned.bytes)
+            and planned.rows in (None, read.rows)
+            and planned.sha256 in (None, read.sha256)
+            for read, planned in zip(self.partitions, task.partitions, strict=True)
         )
 
     def _rows_agree(self, task: Task) -> bool:

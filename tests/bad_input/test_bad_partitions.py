@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bad_input.commands import Payload, Refused, run_for_real
-from factories import make_rows, tiny_model, write_partition
+from factories import make_rows, parsed_model, tiny_model, write_partition
 
 torch = pytest.importorskip("torch")
 from torch.utils.data import TensorDataset  # noqa: E402
@@ -131,6 +131,44 @@ def test_a_later_partition_of_another_type_fails_its_task(root: Path, payload: P
     assert done.returncode == 2
     assert "magnitude is int32; expected float16, float32 or float64" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+FLATTENED = (
+    "(float[n,5,h,w] image) => (float[m] z_phot) <int64[2] s = {-1, 320}, int64[1] one = {1}>"
+    "{ flat = Reshape(image, s) z_phot = ReduceMean<keepdims=0>(flat, one) }"
+)
+UNDEEP = parsed_model(
+    "(float[n,b] depth) => (float[n,b] z) { z = Abs(depth) }",
+    valid_range='{"depth": {"min": [1, 1, 1, 1, 1], "max": 30}}',
+)
+FAILING: dict[str, tuple[bytes, dict[str, Any], str]] = {
+    "a batch": (parsed_model(FLATTENED), {"image": np.ones((9, 5, 5, 5), np.float32)}, "failed on a batch of 4 rows"),
+    "an output": (
+        parsed_model(FLATTENED),
+        {"image": make_rows(9)["image"][:, :, :4, :4]},
+        "is float32 (1,) for 4 rows",
+    ),
+    "a range": (UNDEEP, {"depth": np.ones((9, 3), np.float32)}, "its depth has 3 bands"),
+}
+
+
+@pytest.mark.parametrize(("model", "odd", "said"), FAILING.values(), ids=FAILING)
+def test_a_partition_that_the_model_fails_on_fails_its_task_and_no_other(
+    root: Path, payload: Payload, model: bytes, odd: dict[str, Any], said: str
+) -> None:
+    (root / "sky" / "models" / "any.onnx").write_bytes(model)
+    for number in range(1, 5):
+        rows = make_rows(9, number) | {"depth": np.ones((9, 5), np.float32)} | (odd if number == 2 else {})
+        rows["image"] = np.ascontiguousarray(rows["image"]) + np.arange(rows["image"].shape[-1], dtype=np.float32)
+        write_partition(root / "sky" / "25MB" / f"{number}.safetensors", arrays=rows)
+    done = run_for_real(root, payload(model="models/any.onnx", tolerated_failure_count=1), "--quiet")
+    assert (done.returncode, done.stderr) == (3, "")
+    summary = json.loads((root / "sky" / "results" / "one" / "summary.json").read_text())
+    assert (summary["tasks_ok"], summary["tasks_failed"]) == (3, 1)
+    (failure,) = summary["failures"]
+    assert failure["error"]["kind"] == "PartitionError"
+    assert "25MB/2.safetensors: " in failure["error"]["message"]
+    assert said in failure["error"]["message"]
 
 
 def test_bad_rows_are_flagged_and_no_error(root: Path, payload: Payload) -> None:
