@@ -120,7 +120,7 @@ def test_what_a_leftover_worker_stores_of_a_mended_partition_is_done_anew(
     assert 0 not in collect(bucket, KEYS, tasks).done
     assert not verify_run(payload, tasks, bucket, KEYS).complete
     infer_all(payload, store)
-    assert verify_run(payload, tasks, bucket, KEYS).complete
+    assert verify_run(payload, tasks, bucket, KEYS).tasks_proven == len(tasks)
     assert stages.infer(tasks[0], store).partitions[0].sha256 == hashlib.sha256(mended.read_bytes()).hexdigest()
 
 

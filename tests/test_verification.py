@@ -12,7 +12,7 @@ import pytest
 
 import skyfan
 from running import SKYFAN
-from skyfan.errors import PartitionError
+from skyfan.errors import PartitionError, StoreError
 
 
 @pytest.fixture
@@ -83,17 +83,37 @@ def add_a_report(folder: Path) -> None:
     report(folder, 9).write_bytes(report(folder, 1).read_bytes())
 
 
+def cut_the_manifest(folder: Path) -> None:
+    """Take the last task out of everything but the summary."""
+    tasks = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(tasks[:-1]))
+    part(folder, 3).unlink()
+    report(folder, 3).unlink()
+
+
+def delete_summary(folder: Path) -> None:
+    (folder / "summary.json").unlink()
+
+
+def keep_an_old_summary(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "complete": False}))
+
+
 HARM: dict[Callable[[Path], None], str] = {
     change_a_byte: r"results/one/predictions/part-00001\.parquet: its hash is .*, the report says",
-    truncate: "of 4 tasks without a valid report or part: 1",
-    swap: "part-00001|of 4 tasks without a valid report or part: 0, 1",
-    swap_with_their_reports: "of 4 tasks without a valid report or part: 0, 1",
+    truncate: r"1 of 4 tasks without a valid report or part \(task 1\)",
+    swap: r"part-00001|of 4 tasks without a valid report or part \(tasks 0, 1\)",
+    swap_with_their_reports: r"2 of 4 tasks without a valid report or part \(tasks 0, 1\)",
     name_other_rows: r"part-00001\.parquet: its 8 rows are not its partitions' 8, each once, in order",
-    delete_part: "of 4 tasks without a valid report or part: 1",
-    delete_report: "of 4 tasks without a valid report or part: 1",
+    delete_part: r"1 of 4 tasks without a valid report or part \(task 1\)",
+    delete_report: r"1 of 4 tasks without a valid report or part \(task 1\)",
     delete_manifest: "the run has no task",
-    add_a_part: r"results/one/predictions/part-00009\.parquet: belongs to no task of the run; delete it",
-    add_a_report: r"results/one/reports/00009\.json: belongs to no task of the run; delete it",
+    cut_the_manifest: r"results/one/manifest\.json: has 3 tasks, its summary counts 4: it was changed by hand",
+    delete_summary: "it has no summary; run the payload again: it does nothing but sum up",
+    keep_an_old_summary: "its summary was written before this was mended; run the payload again",
+    add_a_part: r"results/one/predictions/part-00009\.parquet: belongs to no task of the run; delete it and run the payload again",
+    add_a_report: r"results/one/reports/00009\.json: belongs to no task of the run; delete it and run the payload again",
 }
 
 
@@ -147,6 +167,24 @@ def test_a_harmed_run_is_mended_as_the_message_says(
     part(folder, 1).unlink(missing_ok=True)
     assert skyfan.run(asked, store=root, workers=1).verify().complete
     assert part(folder, 1).read_bytes() == before
+
+
+@pytest.mark.parametrize("harm", [delete_summary, keep_an_old_summary], ids=lambda harm: harm.__name__)
+def test_what_has_only_to_be_summed_up_is_so_by_running_again(
+    root: Path, asked: dict[str, Any], finished: skyfan.Run, folder: Path, harm: Callable[[Path], None]
+) -> None:
+    harm(folder)
+    run = skyfan.run(asked, store=root, workers=1)
+    assert run.verify().complete
+    assert run.status().state == "complete"
+
+
+def test_a_manifest_without_its_last_task_is_no_finished_run(
+    root: Path, asked: dict[str, Any], finished: skyfan.Run, folder: Path
+) -> None:
+    cut_the_manifest(folder)
+    with pytest.raises(StoreError, match=r"manifest\.json: has 3 tasks, but the summary beside it counts 4"):
+        skyfan.run(asked, store=root, workers=1)
 
 
 def test_a_run_of_which_nothing_is_done_has_no_catalogue(

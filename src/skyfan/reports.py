@@ -13,6 +13,9 @@ from skyfan.wording import counted
 MAX_LISTED = 100
 """Failures that are kept in mind, and failures and surplus keys that a summary lists; all are counted."""
 
+OLD_SUMMARY = "its summary was written before this was mended; run the payload again: it does nothing but sum up"
+"""What is wrong with a run of which nothing else is, and whose summary says that it is not complete."""
+
 Kind = tuple[tuple[str, str], ...]
 """Names and types of a part's columns."""
 
@@ -132,22 +135,25 @@ def _failures(bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> tuple[lis
 def problems_of(tasks: Sequence[Task], found: Collected) -> list[str]:
     """Say why a run is not complete, each with what to do; nothing if it is. The only place that judges this."""
     problems = [] if tasks else ["the run has no task: it was interrupted before it had a plan; run the payload again"]
+    of = f"of {counted(len(tasks), 'task')}"
     if found.failed:
-        problems.append(
-            f"{len(found.failed)} of {counted(len(tasks), 'task')} failed: {names_of(found.failed)}; mend what their "
-            "messages say and run the payload again"
-        )
+        said = "what its message says" if len(found.failed) == 1 else "what their messages say"
+        named = f"{len(found.failed)} {of} failed ({_tasks(found.failed)})"
+        problems.append(f"{named}; mend {said} and run the payload again")
     if found.missing:
-        problems.append(
-            f"{len(found.missing)} of {counted(len(tasks), 'task')} without a valid report or part: "
-            f"{names_of(found.missing)}; run the payload again: it does only these"
-        )
-    problems += _unlike_columns(found)
-    if found.surplus:
-        first = found.surplus[0]
-        more = f" and {len(found.surplus) - 1} more" if len(found.surplus) > 1 else ""
-        problems.append(f"{first}{more}: belongs to no task of the run; delete it")
-    return problems
+        named = f"{len(found.missing)} {of} without a valid report or part ({_tasks(found.missing)})"
+        problems.append(f"{named}; run the payload again: it does only what is missing")
+    return [*problems, *_unlike_columns(found), *_surplus(found.surplus)]
+
+
+def _surplus(keys: Sequence[str]) -> list[str]:
+    """Say what lies there that no task explains."""
+    if not keys:
+        return []
+    if len(keys) == 1:
+        return [f"{keys[0]}: belongs to no task of the run; delete it and run the payload again"]
+    named = f"{keys[0]} and {len(keys) - 1} more"
+    return [f"{named}: belong to no task of the run; delete them and run the payload again"]
 
 
 def _unlike_columns(found: Collected) -> list[str]:
@@ -159,7 +165,7 @@ def _unlike_columns(found: Collected) -> list[str]:
     sets = [frozenset(kind) for kind in found.kinds]
     differing = frozenset[tuple[str, str]]().union(*sets) - sets[0].intersection(*sets[1:])
     named = ", ".join(sorted(f"{name} ({kind})" for name, kind in differing)) or "their order"
-    said = f"the parts of {counted(len(others), 'task')} have other columns than the others: {names_of(others)}"
+    said = f"the parts of {counted(len(others), 'task')} have other columns than the others ({_tasks(others)})"
     return [f"{said}; they differ in {named}: give all partitions the same tensors and run with --overwrite"]
 
 
@@ -181,6 +187,11 @@ def failed_report(task: Task, attempt: int, error: Exception | TaskError, meter:
         ended_at=utc_now(),
         error=error if isinstance(error, TaskError) else describe(error),
     )
+
+
+def _tasks(ranks: Sequence[int]) -> str:
+    """Return `task 3`, or `tasks 3, 5`."""
+    return f"{'task' if len(ranks) == 1 else 'tasks'} {names_of(ranks)}"
 
 
 def names_of(ranks: Iterable[int], limit: int = 10) -> str:

@@ -11,7 +11,7 @@ from skyfan.errors import SkyfanError
 from skyfan.keys import RunKeys
 from skyfan.lease import read_lease
 from skyfan.payload import Payload
-from skyfan.reports import Collected, collect, problems_of
+from skyfan.reports import OLD_SUMMARY, Collected, collect, problems_of
 from skyfan.storage import Bucket
 from skyfan.summary import decode_summary
 from skyfan.task import Task
@@ -70,6 +70,9 @@ def stand(
         state = "interrupted"
     else:
         state = "complete" if summary.complete and all_ok else "incomplete"
+    problems = [] if alive else problems_of(tasks, found)
+    if state == "incomplete" and not problems:
+        problems = [OLD_SUMMARY]
     expected = [task.rows for task in tasks]
     failures = ((rank, failed.error) for rank, failed in found.failures.items() if failed.error)
     said = [f"task {rank}: {error.message}" for rank, error in islice(failures, MAX_SAID)]
@@ -83,7 +86,7 @@ def stand(
         rows=None if not expected or None in expected else sum(rows for rows in expected if rows is not None),
         rows_done=found.rows,
         script=tasks[0].script.name if tasks and tasks[0].script else None,
-        problems=[*([] if alive else problems_of(tasks, found)), *said],
+        problems=[*problems, *said],
     )
 
 

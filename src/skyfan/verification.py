@@ -13,9 +13,11 @@ from skyfan.keys import RunKeys
 from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload
 from skyfan.predictions import read_part
-from skyfan.reports import collect, problems_of
+from skyfan.reports import OLD_SUMMARY, collect, problems_of
 from skyfan.storage import Bucket
+from skyfan.summary import Summary, decode_summary
 from skyfan.task import PartRef, ResultRef, Task
+from skyfan.wording import counted
 
 READERS = 4
 AGAIN = "delete it and run the payload again to have it written anew"
@@ -49,6 +51,7 @@ def verify_run(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: Ru
         faults = list(pool.map(lambda promise: _fault(promise, bucket), promises))
     proven = [promise for promise, fault in zip(promises, faults, strict=True) if fault is None]
     problems += [fault for fault in faults if fault is not None]
+    problems += _summary_fault(decode_summary(bucket.get(keys.summary)), len(tasks), keys.manifest, problems)
     return Verification(
         run=payload.run_id,
         complete=not problems,
@@ -58,6 +61,16 @@ def verify_run(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: Ru
         script=tasks[0].script.name if tasks and tasks[0].script else None,
         problems=problems,
     )
+
+
+def _summary_fault(summary: Summary | None, tasks: int, manifest: str, problems: Sequence[str]) -> list[str]:
+    """Say what the summary knows better: a manifest that lost its end has no other witness."""
+    if summary is not None and summary.tasks != tasks:
+        said = f"{manifest}: has {counted(tasks, 'task')}, its summary counts {summary.tasks}: it was changed by hand"
+        return [f"{said}; run with --overwrite to plan anew"]
+    if problems or (summary is not None and summary.complete):
+        return []
+    return [OLD_SUMMARY if summary else "it has no summary; run the payload again: it does nothing but sum up"]
 
 
 class _Promise(NamedTuple):
