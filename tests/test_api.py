@@ -11,6 +11,7 @@ import skyfan
 from factories import expected_z, make_rows
 from skyfan.errors import SkyfanError
 from skyfan.host import describe_host, usable_cores
+from skyfan.tables import summary_rows
 
 
 def test_a_worker_of_several_threads_gives_the_same_and_fills_the_machine_with_fewer(
@@ -44,11 +45,46 @@ def test_a_stray_object_in_a_finished_run_is_seen_by_every_verb(root: Path, aske
     run = skyfan.run(asked, store=root)
     (root / "sky" / "results" / "one" / "predictions" / "stray.parquet").write_bytes(b"")
     assert run.status().state == "incomplete"
-    assert "stray.parquet: belongs to no task of the run; delete it" in run.status().problems[0]
+    assert (
+        "stray.parquet: belongs to no task of the run; delete it and run the payload again" in run.status().problems[0]
+    )
     assert not run.verify().complete
     again = skyfan.run(asked, store=root).summary
     assert again is not None
     assert not again.complete
+
+
+def test_a_run_that_was_mended_says_that_its_summary_is_old_until_it_is_run_again(
+    root: Path, asked: dict[str, Any]
+) -> None:
+    run = skyfan.run(asked, store=root)
+    stray = root / "sky" / "results" / "one" / "predictions" / "stray.parquet"
+    stray.write_bytes(b"")
+    skyfan.run(asked, store=root)
+    stray.unlink()
+    standing = run.status()
+    assert (standing.state, standing.tasks_ok) == ("incomplete", 4)
+    assert standing.problems == [
+        "its summary was written before this was mended; run the payload again: it does nothing but sum up"
+    ]
+    again = skyfan.run(asked, store=root)
+    assert again.summary is not None
+    assert (again.summary.complete, again.summary.drive.tasks) == (True, 0)
+    assert (run.status().state, run.status().problems) == ("complete", [])
+
+
+def test_a_resumed_run_says_of_which_tasks_its_wall_clock_and_its_cost_are(root: Path, asked: dict[str, Any]) -> None:
+    def shown() -> dict[str, str]:
+        run = skyfan.run(asked, store=root, workers=1)
+        assert run.summary is not None
+        return dict(summary_rows(run.summary, run.where))
+
+    whole = shown()
+    (root / "sky" / "results" / "one" / "reports" / "00002.json").unlink()
+    resumed = shown()
+    for name in ("wall clock", "cost"):
+        assert "of this drive" not in whole[name]
+        assert resumed[name].endswith(" (of this drive; 3 tasks were done before)")
 
 
 def test_a_run_that_is_refused_leaves_no_folder(root: Path, asked: dict[str, Any]) -> None:

@@ -121,6 +121,26 @@ def test_the_exit_codes_of_the_errors_are_documented(generate: ModuleType) -> No
     assert {kind.exit_code for kind in kinds} <= set(generate.EXIT_CODES)
 
 
+def test_the_tree_of_the_errors_says_what_they_are() -> None:
+    above: dict[int, tuple[str, int, bool]] = {-1: ("object", 1, False)}
+    for line in (errors.__doc__ or "").split("\n\n", 1)[1].splitlines():
+        name, said = re.fullmatch(r"[│├└─ ]*(\w+) *(.*)", line).groups()  # type: ignore[union-attr]
+        depth = line.index(name) // 4
+        parent, code, may_pass = above[depth - 1]
+        found = re.search(r"exit code (\d+)(?! if)", said)
+        told = (
+            name,
+            int(found[1]) if found else code,
+            (may_pass or bool(re.search(r"; may pass|is tried again", said))) and "not tried again" not in said,
+        )
+        above[depth] = told
+        kind = getattr(errors, name)
+        assert (kind.__name__, kind.exit_code, kind.may_pass) == told
+        assert kind.__base__.__name__ in {parent, "Exception"}
+        changes = "exit_code" in inspect.signature(kind.__init__).parameters
+        assert changes == bool(re.search(r"exit code 2 if", said)), name
+
+
 @pytest.mark.parametrize("name", commands())
 def test_every_command_and_option_is_documented(name: str) -> None:
     text = section(REFERENCE / "cli.md", f"skyfan {name}")
@@ -225,6 +245,12 @@ def test_every_command_shown_is_one(line: str) -> None:
         name, *rest = f"{name} {rest[0]}", *rest[1:]
     if "--help" not in rest:
         command(name).make_context(name, rest)
+
+
+def test_an_example_of_the_command_line_begins_each_line_at_the_margin() -> None:
+    examples = blocks(REFERENCE / "cli.md", "shell")
+    assert len(examples) > 20
+    assert [line for block in examples for line in block.splitlines() if not line.startswith("skyfan ")] == []
 
 
 def test_the_python_page_runs(

@@ -200,7 +200,7 @@ def test_a_pdf_of_unknown_bins_is_left_aside_and_said(finished: skyfan.Run) -> N
 
 def test_a_model_that_is_another_now_is_said(with_pdf: skyfan.Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "_LOADED", {})
-    (root / "sky" / "models" / "pdf.onnx").write_bytes(b"another")
+    tiny_model(root / "sky" / "models" / "pdf.onnx", metadata={"version": "another"})
     found = with_pdf.evaluate(bootstrap=0)
     assert found.metrics["sigma_nmad"].value is not None
     assert "pit_ks" not in found.metrics
@@ -317,6 +317,8 @@ def test_the_command_says_what_is_missing(unlabelled: skyfan.Run, root: Path, tm
 def test_the_demo_shows_the_summarys_science(tmp_path: Path) -> None:
     done = command("demo", "--rows", "150", "--store", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last == f"next: skyfan report demo/results/first-run --store {tmp_path} (needs pip install '.[plots]')"
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
     assert "sigma_NMAD" in lines
     science = summary_of(skyfan.open_run("demo/results/first-run", store=tmp_path)).science

@@ -1,6 +1,7 @@
 """One driver at a time, and none for ever."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from skyfan.errors import ClaimedError, LeaseLostError
+from skyfan import lease as leases
+from skyfan.errors import ClaimedError, LeaseLostError, StoreFullError
 from skyfan.keys import RunKeys
-from skyfan.lease import Lease, Record, hold, read_lease, release_for, take_for
+from skyfan.lease import Lease, Record, hold, read_lease
 from skyfan.measure import process_start_ticks
 from skyfan.storage import Bucket, Store
 
@@ -147,8 +149,129 @@ def test_a_driver_that_looked_long_ago_does_not_take_a_run_that_others_have_had_
         Lease(bucket, KEYS).take()
 
 
+def test_a_lease_that_cannot_be_renewed_is_lost_when_others_see_it_lapse(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = Lease(bucket, KEYS, lifetime_s=0.8)
+    lease.take()
+    stored = read_lease(bucket, KEYS)
+    assert stored is not None
+    tries: list[str] = []
+
+    def refuse(key: str, data: bytes) -> None:
+        tries.append(key)
+        raise StoreFullError("no space is left")
+
+    monkeypatch.setattr(bucket, "put", refuse)
+    wait_until(lambda: bool(tries) and time.time() > stored.until)
+    assert stored == read_lease(bucket, KEYS)
+    with pytest.raises(LeaseLostError, match="ran out before it could be renewed"):
+        lease.check()
+    lease.release()
+
+
+def test_a_renewal_that_comes_too_late_renews_nothing(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a driver that was stopped between its look at the lease and its move."""
+    lease = Lease(bucket, KEYS, lifetime_s=1.2)
+    lease.take()
+    stored = read_lease(bucket, KEYS)
+    assert stored is not None
+    put = bucket.put
+    taken = threading.Event()
+
+    def put_late(key: str, data: bytes) -> None:
+        monkeypatch.undo()
+        wait_until(lambda: time.time() > stored.until)
+        with hold(Store(str(Path(bucket.where).parent)).bucket("b"), KEYS):
+            put(key, data)
+        taken.set()
+
+    monkeypatch.setattr(bucket, "put", put_late)
+    assert taken.wait(30)
+    with pytest.raises(LeaseLostError):
+        lease.check()
+    lease.release()
+    holder = read_lease(bucket, KEYS)
+    assert holder is not None
+    assert holder.lapsed(), "the other gave it up"
+
+
+def test_a_driver_that_read_a_lease_long_ago_does_not_take_it_for_lapsed(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket)
+    read = leases.read_lease
+
+    def read_early(bucket: Bucket, keys: RunKeys) -> Record | None:
+        put(bucket, until=time.time() + 0.1)
+        record = read(bucket, keys)
+        put(bucket)  # its driver renews it
+        time.sleep(0.2)
+        return record
+
+    monkeypatch.setattr(leases, "read_lease", read_early)
+    with pytest.raises(ClaimedError):
+        Lease(bucket, KEYS).take()
+
+
+@pytest.mark.parametrize("renewing", [True, False])
+def test_a_store_that_hangs_does_not_hold_up_the_end(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, renewing: bool
+) -> None:
+    monkeypatch.setattr(leases, "RELEASE_S", 0.2, raising=False)
+    lease = Lease(bucket, KEYS, lifetime_s=0.8 if renewing else 60)
+    lease.take()
+    hangs, answers = threading.Event(), threading.Event()
+
+    def hang(key: str, data: bytes) -> None:
+        hangs.set()
+        answers.wait(60)
+
+    monkeypatch.setattr(bucket, "put", hang)
+    if renewing:
+        assert hangs.wait(30)
+    ended = threading.Thread(target=lease.release, daemon=True)
+    ended.start()
+    ended.join(20)
+    held_up = ended.is_alive()
+    answers.set()
+    assert hangs.is_set()
+    assert not held_up
+    lease._thread.join(30)
+
+
+def _hidden_processes() -> bool:
+    """Whether this system lets us hide a process of our own from a program."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return False
+    probe = [unshare, "-rm", "mount", "-t", "tmpfs", "tmpfs", f"/proc/{os.getpid()}"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _hidden_processes(), reason="this system permits no private mounts (unshare -rm)")
+def test_a_driver_that_proc_does_not_show_is_alive_until_it_has_ended(bucket: Bucket) -> None:
+    """As another user's where /proc is mounted with hidepid."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as driver:
+        put(bucket, pid=driver.pid, process_start=process_start_ticks(driver.pid), machine=leases._machine())
+        code = (
+            "import os, sys; from skyfan.lease import read_lease; from skyfan.keys import RunKeys;"
+            f"from skyfan.storage import Store; where = Store({str(Path(bucket.where).parent)!r}).bucket('b');"
+            "record = read_lease(where, RunKeys('run')); print(record.is_here, record.lapsed())"
+        )
+        hidden = f'mount -t tmpfs tmpfs /proc/{driver.pid} && exec {sys.executable} -c "$0"'
+        seen = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", hidden, code], capture_output=True, text=True, check=True
+        ).stdout
+        driver.communicate()
+    assert seen.split() == ["True", "False"]
+    holder = read_lease(bucket, KEYS)
+    assert holder is not None
+    assert holder.lapsed()
+
+
 def test_a_lease_that_ran_out_is_lost_even_if_its_thread_hangs(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Lease, "_renew", lambda self: None)
+    monkeypatch.setattr(Lease, "_keep", lambda self: None)
     lease = Lease(bucket, KEYS, lifetime_s=0.05)
     lease.take()
     time.sleep(0.1)
@@ -166,24 +289,3 @@ def test_a_create_whose_answer_was_lost_is_ours(bucket: Bucket, monkeypatch: pyt
     monkeypatch.setattr(Bucket, "create", create_twice)
     with hold(bucket, KEYS) as lease:
         lease.check()
-
-
-def test_an_execution_holds_a_lease_until_it_says_that_it_is_over(bucket: Bucket) -> None:
-    take_for(bucket, KEYS, "arn:one")
-    take_for(bucket, KEYS, "arn:one")  # a state that is tried again
-    with pytest.raises(ClaimedError, match="the execution arn:one drives this run"):
-        take_for(bucket, KEYS, "arn:two")
-    release_for(bucket, KEYS, "arn:two")
-    with pytest.raises(ClaimedError, match=r"stop it: skyfan stop b/run$"), hold(bucket, KEYS):
-        pass
-    release_for(bucket, KEYS, "arn:one")
-    with hold(bucket, KEYS):
-        release_for(bucket, KEYS, "arn:one")
-        holder = read_lease(bucket, KEYS)
-        assert holder is not None
-        assert not holder.lapsed(), "another's lease must stay"
-    take_for(bucket, KEYS, "arn:two")
-    holder = read_lease(bucket, KEYS)
-    assert holder is not None
-    assert (holder.execution, holder.is_here, holder.lapsed()) == ("arn:two", False, False)
-    assert len(bucket.list(KEYS.leases)) == 1

@@ -79,7 +79,7 @@ def combined(bucket: Bucket) -> list[dict[str, Any]]:
     return json.loads(records.encode())  # type: ignore[no-any-return]
 
 
-NOT_DONE = "1 of 3 tasks without a valid report or part: 1; run the payload again: it does only these"
+NOT_DONE = "1 of 3 tasks without a valid report or part (task 1); run the payload again: it does only what is missing"
 
 
 def problems(bucket: Bucket) -> list[str]:
@@ -155,7 +155,7 @@ def test_a_failed_task_is_listed_with_its_error(bucket: Bucket) -> None:
     bucket.delete([KEYS.report(1)])
     bucket.put(KEYS.failure(1), failed_report(TASKS[1], 3, error, Meter()).encode())
     summary = verdict(bucket)
-    assert summary.problems[0].startswith("1 of 3 tasks failed: 1; mend what")
+    assert summary.problems[0].startswith("1 of 3 tasks failed (task 1); mend what its message says and run")
     (failure,) = summary.failures
     assert (failure.rank, failure.attempts, failure.partitions) == (1, 3, ("25MB/1.pt",))
     assert (failure.error.kind, failure.error.message) == ("PartitionError", "25MB/1.pt: holds no rows")
@@ -166,8 +166,19 @@ def test_a_failed_task_is_listed_with_its_error(bucket: Bucket) -> None:
 def test_what_belongs_to_no_task_is_surplus(bucket: Bucket, key: str) -> None:
     bucket.put(key, b"x")
     summary = verdict(bucket)
-    assert summary.problems == [f"{key}: belongs to no task of the run; delete it"]
+    assert summary.problems == [f"{key}: belongs to no task of the run; delete it and run the payload again"]
     assert summary.surplus == [key]
+
+
+def test_several_tasks_and_objects_are_told_as_several(bucket: Bucket) -> None:
+    bucket.delete([KEYS.report(0), KEYS.report(1)])
+    for number in (4, 5):
+        bucket.put(KEYS.part(number), b"x")
+    missing, surplus = verdict(bucket).problems
+    assert missing.startswith("2 of 3 tasks without a valid report or part (tasks 0, 1); run the payload again")
+    assert surplus.endswith(
+        "part-00004.parquet and 1 more: belong to no task of the run; delete them and run the payload again"
+    )
 
 
 def test_a_run_beside_this_one_is_not_surplus(bucket: Bucket) -> None:

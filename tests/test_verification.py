@@ -112,8 +112,8 @@ HARM: dict[Callable[[Path], None], str] = {
     cut_the_manifest: r"results/one/manifest\.json: has 3 tasks, its summary counts 4: it was changed by hand",
     delete_summary: "it has no summary; run the payload again: it does nothing but sum up",
     keep_an_old_summary: "its summary was written before this was mended; run the payload again",
-    add_a_part: r"results/one/predictions/part-00009\.parquet: belongs to no task of the run; delete it and run the payload again",
-    add_a_report: r"results/one/reports/00009\.json: belongs to no task of the run; delete it and run the payload again",
+    add_a_part: r"predictions/part-00009\.parquet: belongs to no task of the run; delete it and run the payload again",
+    add_a_report: r"reports/00009\.json: belongs to no task of the run; delete it and run the payload again",
 }
 
 

@@ -44,6 +44,11 @@ class Demo:
             f"skyfan run {self.payload} --store {self.store} --overwrite",
         )
 
+    @property
+    def next(self) -> str:
+        """What to do when it is over."""
+        return f"skyfan report {BUCKET}/{RESULT_PATH} --store {self.store} (needs pip install '.[plots]')"
+
 
 def prepare(store: str | None) -> Demo:
     """Make the bucket's folder and the payload in it.

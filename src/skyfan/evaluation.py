@@ -15,7 +15,9 @@ from skyfan.errors import InputError
 from skyfan.photoz import metrics, probability
 from skyfan.photoz.science import Bin
 from skyfan.photoz.sums import LEVELS, Z_EDGES
+from skyfan.standing import Standing
 from skyfan.summary import Summary
+from skyfan.wording import with_extra
 
 BOOTSTRAP = 200
 """Resamples, if not told otherwise: errors are then good to 5 %."""
@@ -70,7 +72,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     metrics: dict[str, Estimate]
     by_z: list[EvaluatedBin]
     by_r: list[Bin]
-    """In bins of r magnitude, from the run's summary: the catalogue has no magnitudes."""
+    """In bins of r magnitude, from the run's summary: the catalogue has no magnitudes. Empty if the summary is of other
+    rows than the catalogue has now."""
     warnings: list[str]
     """What is to be known of the figures, such as tasks that are not in them."""
     files: list[str] = field(default_factory=list)
@@ -81,7 +84,13 @@ class Evaluation(Struct, frozen=True, kw_only=True):
 
 
 def evaluate(
-    compared: Compared, run: str, summary: Summary | None, bootstrap: int, warnings: Sequence[str]
+    compared: Compared,
+    run: str,
+    summary: Summary | None,
+    bootstrap: int,
+    warnings: Sequence[str],
+    *,
+    standing: Standing | None = None,
 ) -> Evaluation:
     """Compute every metric, of all rows and in bins of true redshift, with errors.
 
@@ -92,11 +101,13 @@ def evaluate(
     run : str
         The run's name.
     summary : Summary, optional
-        The run's, for the bins in r and for whether the catalogue is complete.
+        The run's, for the bins in r; it is not believed if it is of other rows than were compared.
     bootstrap : int
         Resamples; 0 for no errors.
     warnings : sequence of str
         What is known already.
+    standing : Standing, optional
+        Where the run stands; without it, whether the run is complete is what the summary says.
 
     Raises
     ------
@@ -105,9 +116,9 @@ def evaluate(
     """
     if bootstrap < 0 or bootstrap == 1:
         raise InputError(f"bootstrap {bootstrap}: expected 2 or more resamples, or 0 for no errors")
-    noted = list(warnings)
-    if summary is None or not summary.complete:
-        noted.append("the run is not complete: the tasks that are not done are not in these figures")
+    seen = len(compared) + compared.rows_without_prediction + compared.rows_without_redshift
+    if summary is not None and summary.rows_out != seen:
+        summary = None
     number = metrics.in_bins(compared.columns["z_spec"], Z_EDGES)
     ends = [None, *Z_EDGES, None]
     in_bins = (
@@ -125,8 +136,19 @@ def evaluate(
             for i, columns in in_bins
         ],
         by_r=list(summary.science.by_r) if summary is not None and summary.science is not None else [],
-        warnings=noted,
+        warnings=[*warnings, *_incomplete(summary, standing)],
     )
+
+
+def _incomplete(summary: Summary | None, standing: Standing | None) -> list[str]:
+    """Say that tasks are not in the figures, if it may be so."""
+    if standing is not None and standing.state != "complete":
+        advice = "wait for its end" if standing.state == "running" else "run its payload again: it goes on"
+        counts = f"{standing.tasks_ok} of its {standing.tasks} tasks are in these figures"
+        return [f"the run is not complete: {counts}; {advice}"]
+    if summary is None or not summary.complete:
+        return ["the run is not complete: the tasks that are not done are not in these figures"]
+    return []
 
 
 def _estimates(columns: Mapping[str, NDArray[Any]], bootstrap: int) -> dict[str, Estimate]:
@@ -182,9 +204,7 @@ def write(evaluation: Evaluation, compared: Compared, folder: Path) -> Evaluatio
     try:
         from skyfan.plots import draw
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed, and the plots need it; install it with: pip install 'skyfan[plots]'"
-        ) from error
+        raise InputError(f"{error.name} is not installed, and the plots need it; {with_extra('plots')}") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         plots = draw(compared, evaluation.run, folder)

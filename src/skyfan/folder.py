@@ -23,8 +23,8 @@ def check_listable(root: Path) -> None:
     """
     for path, why in _faults(root, {_identity(root)}):
         raise SurveyError(
-            f"{str(path)!r}: {why}; expected files and folders, or links to them, with names in UTF-8 on one line: mend "
-            "it or take it away"
+            f"{str(path)!r}: {why}; expected files and folders, or links to them, with names in UTF-8 on one line: "
+            "mend it or take it away"
         )
 
 

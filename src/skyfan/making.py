@@ -12,6 +12,7 @@ from skyfan.keys import check_bucket, check_prefix
 from skyfan.partitions import Index
 from skyfan.storage import open_store
 from skyfan.survey import Progress, parse_size, rows_per_partition, split
+from skyfan.wording import with_extra
 
 if TYPE_CHECKING:
     from skyfan.photoz.export import Exported
@@ -258,7 +259,4 @@ def _extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed; expected skyfan's extra {name!r}: install skyfan with it, as in: "
-            f"pip install '.[{name}]'"
-        ) from error
+        raise InputError(f"{error.name} is not installed; {with_extra(name)}") from error

@@ -69,20 +69,31 @@ def encode_manifest(tasks: Sequence[Task]) -> bytes:
 
 
 def decode_manifest(data: bytes, name: str) -> list[Task]:
-    """Decode a plan.
+    """Decode a whole plan.
 
     Raises
     ------
     StoreError
         If it is not one: it was changed by hand, since a run writes it whole or not at all.
     """
-    try:
-        tasks = msgspec.json.decode(data, type=list[Task])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise StoreError(f"{name}: not a manifest ({error}); run with --overwrite to plan anew") from error
+    tasks = decode_tasks(data, name)
     if fault := _fault(tasks):
         raise StoreError(f"{name}: a manifest {fault}, which no run writes; run with --overwrite to plan anew")
     return tasks
+
+
+def decode_tasks(data: bytes, name: str) -> list[Task]:
+    """Decode some tasks of a plan, as those that an execution has to do.
+
+    Raises
+    ------
+    StoreError
+        If it is no such list.
+    """
+    try:
+        return msgspec.json.decode(data, type=list[Task])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise StoreError(f"{name}: not a manifest ({error}); run with --overwrite to plan anew") from error
 
 
 def _fault(tasks: Sequence[Task]) -> str | None:

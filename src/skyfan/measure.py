@@ -83,9 +83,20 @@ def process_age_s() -> float:
 
 
 def process_start_ticks(pid: int) -> int | None:
-    """Return when a process was started, in clock ticks since boot; None if there is none, or no /proc to ask."""
+    """Return when a process was started, in clock ticks since boot; None if /proc shows none of that number."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     return int(text.rpartition(")")[2].split()[19])
+
+
+def process_exists(pid: int) -> bool:
+    """Whether there is a process of that number, be it one that /proc hides from us (`hidepid`)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

@@ -92,7 +92,7 @@ def drive(
         return finished
     try:
         with hold(store.bucket(payload.bucket, create="bucket"), keys) as lease:
-            plan = stages.initialize(payload, store, overwrite=overwrite)
+            plan = stages.initialize(payload, store, overwrite=overwrite, check=lease.check)
             plan.warnings[:0] = warnings or []
             if share_payload:
                 stages.share_payload(plan, store)
@@ -109,8 +109,7 @@ def drive(
                 rows=ran.rows,
                 retries=mapped.retries,
             )
-            lease.check()
-            summary = stages.summarize(payload, plan.tasks, store, record, plan.warnings)
+            summary = stages.summarize(payload, plan.tasks, store, record, plan.warnings, check=lease.check)
     except KeyboardInterrupt:
         raise RunStoppedError(_where_stopped(payload, store)) from None
     watch(Ended(summary))

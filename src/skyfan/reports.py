@@ -15,6 +15,8 @@ MAX_LISTED = 100
 
 OLD_SUMMARY = "its summary was written before this was mended; run the payload again: it does nothing but sum up"
 """What is wrong with a run of which nothing else is, and whose summary says that it is not complete."""
+NO_SUMMARY = "it has no summary; run the payload again: it does nothing but sum up"
+"""What is wrong with a run whose tasks are all done, if it was interrupted then."""
 
 Kind = tuple[tuple[str, str], ...]
 """Names and types of a part's columns."""

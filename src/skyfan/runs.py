@@ -84,9 +84,9 @@ class Run:
 
     def reports(self) -> Iterator[Report]:
         """Yield the reports of the tasks that are done, by rank, one at a time."""
-        wanted = (self._keys.report(task.rank) for task in self.tasks)
-        found = map(decode_report, self._bucket.get_many(wanted))
-        return (report for report in found if report is not None and report.status == "ok")
+        tasks = self.tasks
+        found = map(decode_report, self._bucket.get_many(self._keys.report(task.rank) for task in tasks))
+        return (report for task, report in zip(tasks, found, strict=True) if report and report.answers(task))
 
     def status(self) -> Standing:
         """Say where the run stands, from the store alone."""
@@ -129,13 +129,13 @@ class Run:
         InputError
             If its tasks ran a script, the catalogue has no true redshifts, or the folder cannot be written.
         """
-        predictions = self.predictions()
+        standing, predictions = self.status(), self.predictions()
         edges: NDArray[np.float64] | None = None
         warnings: list[str] = []
         if "pdf" in predictions.schema.names and (model := self.tasks[0].model) is not None:
             edges, warnings = find_pdf_edges(model, self._bucket)
         compared = compare(predictions, self.id, edges)
-        evaluation = evaluate(compared, self.id, self.summary, bootstrap, warnings)
+        evaluation = evaluate(compared, self.id, self.summary, bootstrap, warnings, standing=standing)
         return evaluation if out is None else write(evaluation, compared, Path(out))
 
     def catalog(

@@ -102,6 +102,6 @@ def _check_endpoint(endpoint: str) -> None:
         )
     if fault:
         raise InputError(
-            f"store: {without_secrets(endpoint)!r} is no server's address; expected http(s)://HOST:PORT, as in http://127.0.0.1:9000 "
-            "(from --store, AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL)"
+            f"store: {without_secrets(endpoint)!r} is no server's address; expected http(s)://HOST:PORT, as in "
+            "http://127.0.0.1:9000 (from --store, AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL)"
         )

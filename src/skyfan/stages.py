@@ -6,7 +6,7 @@ from contextlib import suppress
 import msgspec
 from msgspec import Struct
 
-from skyfan.claim import claim, release_claim, release_tasks
+from skyfan.claim import claim, release_claim, release_tasks, release_verdict
 from skyfan.combined import Combined
 from skyfan.errors import ScriptsRefusedError, StoreError
 from skyfan.inference import predict_task
@@ -23,8 +23,19 @@ from skyfan.tally import Tally
 from skyfan.task import Report, Task, TaskError, decode_report, decode_task
 
 
-def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Plan:
+def initialize(
+    payload: Payload, store: Store, *, overwrite: bool = False, check: Callable[[], None] = lambda: None
+) -> Plan:
     """Plan a run, claim its result path and write its manifest.
+
+    The plan is of what is stored now, and old when it is acted upon: a survey takes minutes to list, and a driver may
+    be stopped. So each request that deletes or writes is preceded by a check that the run is still this driver's.
+
+    What remains is a stop, longer than a lease, between a check and its request, with a whole run of another driver in
+    it. No store of ours deletes or writes on condition of another object, so that this cannot be ruled out. That one
+    request may take away the other's verdict and bill, or of its reports, parts, results and logs at most
+    `skyfan.claim.AT_ONCE`, or put an older plan in the place of its plan. The run is then no longer complete to
+    `status`, `verify` and `catalog`, unless it lost only logs, and running its payload again mends it.
 
     Parameters
     ----------
@@ -32,25 +43,30 @@ def initialize(payload: Payload, store: Store, *, overwrite: bool = False) -> Pl
     store : Store
     overwrite : bool
         Delete what an earlier run stored at the result path, once it is clear that the new one can be planned.
+    check : callable
+        Raises if another driver has the run now, as `skyfan.lease.Lease.check`.
 
     Raises
     ------
-    As `preview`.
+    As `preview` and `check`.
     """
     keys = RunKeys(payload.result_path)
     result = preview(payload, store, overwrite=overwrite)
     bucket = store.bucket(payload.bucket, create="bucket")
     if overwrite:
-        release_claim(bucket, keys)
-    for folder in keys.folders:
+        release_claim(bucket, keys, check)
+    for folder in keys.folders if bucket.folder is not None else ():
+        check()
         bucket.sweep(folder, keys.owns)
+    check()
     claim(bucket, keys, payload)
     if result.pending:
-        bucket.delete([keys.summary, keys.combined, keys.bill])  # a verdict on what the run no longer is
+        release_verdict(bucket, keys, check)  # it is on what the run no longer is
     manifest, before = encode_manifest(result.tasks), bucket.get(keys.manifest)
     if before is not None and not result.done:
-        release_tasks(bucket, keys)  # reports of failures, of tasks that the new plan may not have
+        release_tasks(bucket, keys, check)  # reports of failures, of tasks that the new plan may not have
     if before != manifest:
+        check()
         bucket.put(keys.manifest, manifest)
     return result
 
@@ -160,11 +176,36 @@ def record_failure(
         bucket.put(RunKeys(task.result_path).failure(task.rank), report.encode())
 
 
-def summarize(payload: Payload, tasks: Sequence[Task], store: Store, drive: Drive, warnings: Sequence[str]) -> Summary:
+def summarize(
+    payload: Payload,
+    tasks: Sequence[Task],
+    store: Store,
+    drive: Drive,
+    warnings: Sequence[str],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Summary:
     """Check every task of the manifest against its report and its part, and write the run's summary.
 
     What is read is what the manifest expects. Anything else below the run's predictions and reports is surplus, and a
     run with surplus is not complete.
+
+    Reading takes long, so that `check` is called before each of the two writes. A driver that loses the run between
+    them has written combined_data.json alone, and whoever took the run writes both: the summary was deleted when the
+    first began. One that is stopped, for longer than a lease, within a write, until another has done the run anew, puts
+    its own object over the other's. If that is the summary, its figures are the earlier run's: `status` and `verify`
+    go by the reports and prove the catalogue all the same; without summary.json, the next run sums up anew.
+
+    Parameters
+    ----------
+    payload : Payload
+    tasks : sequence of Task
+        The manifest.
+    store : Store
+    drive : Drive
+    warnings : sequence of str
+    check : callable
+        As for `initialize`.
     """
     bucket = store.bucket(payload.bucket)
     keys = RunKeys(payload.result_path)
@@ -177,6 +218,7 @@ def summarize(payload: Payload, tasks: Sequence[Task], store: Store, drive: Driv
     found = collect(bucket, keys, tasks, see)
     warnings = [*warnings, *combined.take_results(bucket)]
     summary = judge(payload, tasks, found, tally, drive, warnings=warnings)
-    bucket.put(keys.combined, combined.encode())
-    bucket.put(keys.summary, summary.encode())
+    for key, data in ((keys.combined, combined.encode()), (keys.summary, summary.encode())):
+        check()
+        bucket.put(key, data)
     return summary

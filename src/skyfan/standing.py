@@ -11,7 +11,7 @@ from skyfan.errors import SkyfanError
 from skyfan.keys import RunKeys
 from skyfan.lease import read_lease
 from skyfan.payload import Payload
-from skyfan.reports import OLD_SUMMARY, Collected, collect, problems_of
+from skyfan.reports import NO_SUMMARY, OLD_SUMMARY, Collected, collect, problems_of
 from skyfan.storage import Bucket
 from skyfan.summary import decode_summary
 from skyfan.task import Task
@@ -71,8 +71,8 @@ def stand(
     else:
         state = "complete" if summary.complete and all_ok else "incomplete"
     problems = [] if alive else problems_of(tasks, found)
-    if state == "incomplete" and not problems:
-        problems = [OLD_SUMMARY]
+    if not alive and state != "complete" and not problems:
+        problems = [OLD_SUMMARY if summary else NO_SUMMARY]
     expected = [task.rows for task in tasks]
     failures = ((rank, failed.error) for rank, failed in found.failures.items() if failed.error)
     said = [f"task {rank}: {error.message}" for rank, error in islice(failures, MAX_SAID)]

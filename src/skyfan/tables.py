@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from skyfan.cost import local_run
+from skyfan.errors import InputError
 from skyfan.evaluation import LABELS, Evaluation, shown
 from skyfan.host import LAMBDA
 from skyfan.keys import RunKeys
@@ -46,7 +47,7 @@ def show(title: str, rows: Rows) -> None:
 
 def summary_rows(summary: Summary, where: str) -> Rows:
     """Return what is worth knowing of a run at its end."""
-    drive, scripted = summary.drive, summary.script is not None
+    scripted = summary.script is not None
     rows = [
         ("complete", "yes" if summary.complete else "NO"),
         *[("problem", text) for text in summary.problems],
@@ -55,13 +56,9 @@ def summary_rows(summary: Summary, where: str) -> Rows:
         ("tasks", _tasks(summary)),
         *([] if scripted else _catalogue_rows(summary)),
         _program(summary.program),
-        (
-            "wall clock",
-            f"{drive.run_wall_s:.1f} s, of which {drive.map_wall_s:.1f} s the map, {counted(drive.workers, 'worker')}",
-        ),
+        ("wall clock", _wall_clock(summary)),
         *([] if scripted else [("rows/s", _rates(summary))]),
-        ("task", f"{_spread(summary.task_seconds)} s"),
-        (f"{'script' if scripted else 'worker'} memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
+        *(_task_rows(summary) if summary.tasks_ok else []),
         *([] if scripted else [("catalogue", size(summary.bytes_out))]),
         ("cost", _local_cost(summary)),
         *(_script_rows(summary, where) if scripted else []),
@@ -69,6 +66,14 @@ def summary_rows(summary: Summary, where: str) -> Rows:
         *(science_rows(summary.science) if summary.science else []),
     ]
     return [row for row in rows if row[1]]
+
+
+def _task_rows(summary: Summary) -> Rows:
+    kind = "worker" if summary.script is None else "script"
+    return [
+        ("task", f"{_spread(summary.task_seconds)} s"),
+        (f"{kind} memory", f"{summary.worker_peak_memory_mb.max:.0f} MiB at most"),
+    ]
 
 
 def _program(program: ModelRef | ScriptRef | None) -> tuple[str, str]:
@@ -98,14 +103,33 @@ def _script_rows(summary: Summary, where: str) -> Rows:
     ]
 
 
+def _wall_clock(summary: Summary) -> str:
+    drive = summary.drive
+    said = f"{drive.run_wall_s:.1f} s, of which {drive.map_wall_s:.1f} s the map, {counted(drive.workers, 'worker')}"
+    return f"{said}{_of_this_drive(summary)}"
+
+
 def _local_cost(summary: Summary) -> str:
     """Say what the last drive took of one's own machine; a run on AWS has a bill."""
     workers = summary.drive.workers
     if not workers or any(machine.startswith(LAMBDA) for machine in summary.machines):
         return ""
-    cost = local_run(workers * summary.threads, summary.drive.run_wall_s, load_prices())
+    try:
+        prices = load_prices()
+    except InputError as error:
+        return f"not known: {error}"
+    cost = local_run(workers * summary.threads, summary.drive.run_wall_s, prices)
     rented = ", ".join(line.what.removeprefix("EC2: ") for line in cost.rented.lines)
-    return f"{cost.core_hours:.4f} core-hours; the same rented ({rented}): {cost.rented.total_usd:.4f} USD"
+    said = f"{cost.core_hours:.4f} core-hours; the same rented ({rented}): {cost.rented.total_usd:.4f} USD"
+    return f"{said}{_of_this_drive(summary)}"
+
+
+def _of_this_drive(summary: Summary) -> str:
+    """Say that a figure is not of the whole run, where tasks were done before."""
+    before = summary.tasks_ok - summary.drive.tasks
+    if before <= 0:
+        return ""
+    return f" (of this drive; {counted(before, 'task')} {'was' if before == 1 else 'were'} done before)"
 
 
 def science_rows(science: Science) -> Rows:
@@ -202,6 +226,7 @@ def standing_rows(standing: Standing) -> Rows:
 def bill_rows(bill: Billed) -> Rows:
     """Return what a run did cost, line by line."""
     least = "" if bill.is_whole else "at least "
+    old = age_warning(bill.cost.region, bill.cost.prices_read_in)
     return [
         *[
             (line.what, f"{line.usd:.6f} USD for {line.quantity:,.2f} {line.unit}")
@@ -212,8 +237,7 @@ def bill_rows(bill: Billed) -> Rows:
             "total",
             f"{least}{bill.cost.total_usd:.6f} USD, by prices of {bill.cost.region} of {bill.cost.prices_read_in}",
         ),
-        *[("note", text) for text in [age_warning(bill.cost.region, bill.cost.prices_read_in)] if text],
-        *[("note", text) for text in bill.notes],
+        *[("note", text) for text in dict.fromkeys([old, *bill.notes]) if text],
     ]
 
 

@@ -13,7 +13,7 @@ from skyfan.keys import RunKeys
 from skyfan.partitions import PartitionRef
 from skyfan.payload import Payload
 from skyfan.predictions import read_part
-from skyfan.reports import OLD_SUMMARY, collect, problems_of
+from skyfan.reports import NO_SUMMARY, OLD_SUMMARY, collect, problems_of
 from skyfan.storage import Bucket
 from skyfan.summary import Summary, decode_summary
 from skyfan.task import PartRef, ResultRef, Task
@@ -70,7 +70,7 @@ def _summary_fault(summary: Summary | None, tasks: int, manifest: str, problems:
         return [f"{said}; run with --overwrite to plan anew"]
     if problems or (summary is not None and summary.complete):
         return []
-    return [OLD_SUMMARY if summary else "it has no summary; run the payload again: it does nothing but sum up"]
+    return [OLD_SUMMARY if summary else NO_SUMMARY]
 
 
 class _Promise(NamedTuple):

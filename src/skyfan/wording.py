@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers, and what there is to install, as a person reads them."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -20,3 +20,8 @@ def size(number: float) -> str:
             return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:,.1f} TiB"
+
+
+def with_extra(name: str) -> str:
+    """Return what to do where what an extra brings is missing."""
+    return f"install skyfan with its extra {name!r}, as in pip install '.[{name}]' in the folder of its repository"

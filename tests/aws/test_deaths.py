@@ -147,8 +147,8 @@ def test_a_task_that_dies_on_both_workers_is_missed_by_name(
     assert (summary.tasks_failed, summary.tasks_missing) == (1, 1)
     assert summary.rows_in == summary.rows_out == rows - sum(lost)
     of_failed, of_missing = summary.problems
-    assert of_failed.startswith("1 of 12 tasks failed: 9;")
-    assert of_missing.startswith("1 of 12 tasks without a valid report or part: 4;")
+    assert of_failed.startswith("1 of 12 tasks failed (task 9);")
+    assert of_missing.startswith("1 of 12 tasks without a valid report or part (task 4);")
     assert of_failed in found["cause"]
     assert of_missing in found["cause"]
     (failure,) = summary.failures
@@ -200,7 +200,7 @@ def test_initialize_may_lose_its_answer(
     lease = read_lease(bucket, keys)
     assert lease is not None
     assert (lease.execution, lease.lapsed()) == (found["executionArn"], True)
-    assert [entry.key for entry in bucket.list(keys.leases)] == [keys.lease(2 if overwrite else 1)]
+    assert [entry.key for entry in bucket.list(keys.leases)] == [keys.lease(3 if overwrite else 2)]
     check_whole(payload)
 
 

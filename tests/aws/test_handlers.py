@@ -18,7 +18,7 @@ from skyfan.aws.execution import most_at_once
 from skyfan.errors import ClaimedError, InputError, PartitionError, PayloadError, SurveyError
 from skyfan.keys import RunKeys
 from skyfan.lease import EXECUTION_LIFETIME_S, hold, read_lease
-from skyfan.manifest import decode_manifest
+from skyfan.manifest import decode_tasks
 from skyfan.storage import Store
 from skyfan.summary import decode_summary
 
@@ -83,7 +83,7 @@ def test_a_resume_has_only_what_is_not_done_to_do(store: Store, asked: dict[str,
         handlers.infer(item, None)
     again = begin(asked)
     assert (again["tasks"], again["pending"]) == (4, 1)
-    pending = decode_manifest(store.bucket("sky").get(KEYS.pending) or b"", "pending")
+    pending = decode_tasks(store.bucket("sky").get(KEYS.pending) or b"", "pending")
     assert [task.rank for task in pending] == [3]
 
 

@@ -56,7 +56,7 @@ def test_the_page_s_costs_are_those_that_a_run_is_told() -> None:
         ):
             rows.setdefault(what, []).append(format(cost.total_usd, form))
         gb_months = Decimal(galaxies * forecast.ROW_BYTES) / GB_BYTES
-        rows.setdefault("data in S3, a month", []).append(format(gb_months * prices.s3_storage.unit_usd, ".3f"))
+        rows.setdefault("data in S3, per month", []).append(format(gb_months * prices.s3_storage.unit_usd, ".3f"))
     for what, numbers in rows.items():
         assert f"| {what} | {' | '.join(numbers)} |" in DOCS.read_text()
 

@@ -14,15 +14,10 @@ import psutil
 import pytest
 
 from factories import write_partition
+from running import SKYFAN
 from skyfan.bench.tidy import read_tidy
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
-
-SKYFAN = (
-    sys.executable,
-    "-c",
-    "from skyfan.cli import group; group.COMMANDS['bench'] = 'skyfan.cli.benchmarks'; group.main()",
-)
 
 
 @pytest.fixture

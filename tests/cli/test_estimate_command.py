@@ -1,21 +1,26 @@
 """skyfan estimate: what it prints, and what it leaves alone."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from msgspec import structs
 
 import skyfan
+from factories import make_rows, write_partition
 from skyfan.cli.estimates import cost_rows, estimate, outlook_rows
 from skyfan.errors import InputError
 from skyfan.estimating.estimate import Asked
 from skyfan.estimating.estimate import estimate as estimated
 from speeds import profile
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def run(*arguments: object) -> Result:
@@ -76,6 +81,30 @@ def test_a_payload_on_aws_needs_no_account(payload: Path, root: Path, monkeypatc
     assert "transitions of STANDARD children" in text
 
 
+def test_the_original_system_s_payload_with_a_model_in_place_of_its_script(tmp_path: Path) -> None:
+    """The command's first example, in a store that has the bucket."""
+    rng = np.random.default_rng(0)
+    for number in (1, 2, 3):
+        arrays = make_rows(4, number) | {"image": rng.normal(size=(4, 5, 32, 32)).astype(np.float32)}
+        write_partition(tmp_path / "cosmicai-data" / "25MB" / f"{number}.safetensors", arrays=arrays)
+    example = next(line for line in str(estimate.help).splitlines() if "Example:" in line)
+    command = shlex.split(example.partition("Example:")[2])
+    assert command[:2] == ["skyfan", "estimate"]
+    text = printed(REPOSITORY / command[2], *command[3:], "--store", tmp_path)
+    assert text.startswith("cosmicai-data/scaling/result-partition-25MB/8GB/2\n")
+    assert "tasks             3," in text
+    assert "speed of photoz-sim-2" in text
+    assert "partitions        2," in printed(
+        REPOSITORY / command[2], *command[3:], "--store", tmp_path, "--file-limit", 2
+    )
+
+
+def test_a_script_without_a_model_is_refused() -> None:
+    error = run(REPOSITORY / "examples" / "payloads" / "25MB-8GB.json").exception
+    assert isinstance(error, InputError)
+    assert "its tasks run the script" in str(error)
+
+
 def test_the_speed_of_a_run_and_of_a_file(payload: Path, root: Path, finished: skyfan.Run, tmp_path: Path) -> None:
     from_run = printed("--rows", 1e4, "--engine", "local", "--from-run", finished.id, "--store", root)
     assert "speed of models/tiny.onnx" in from_run
@@ -109,6 +138,8 @@ def test_what_is_not_known_is_not_zero() -> None:
         ((), "expected a payload, or one of --data and --rows"),
         (("--data", "huge"), "not a size"),
         (("--rows", "5", "--workers", "2"), "workers: got 2"),
+        (("--rows", "5", "--model", "m.onnx"), "model: got 'm.onnx'; expected it only with a payload"),
+        (("--rows", "5", "--file-limit", "2"), "file_limit: got 2; expected it only with a payload"),
         (("--rows", "5", "--engine", "local", "--architecture", "arm64"), "architecture: got 'arm64'"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import skyfan
+from running import SKYFAN
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.tidy import write_tidy
 
@@ -19,16 +20,10 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def command(root: Path, tmp_path: Path) -> Command:
     """Run the command in a folder of its own, as the shell does."""
-    program = (
-        "import sys; from skyfan.cli.group import cli, main, COMMANDS; "
-        "COMMANDS.setdefault('report', 'skyfan.cli.reports'); main()"
-    )
 
     def run(*arguments: object, store: bool = True) -> "subprocess.CompletedProcess[str]":
         given = [*map(str, arguments), *(["--store", str(root)] if store else [])]
-        return subprocess.run(
-            [sys.executable, "-c", program, "report", *given], capture_output=True, text=True, check=False, cwd=tmp_path
-        )
+        return subprocess.run([*SKYFAN, "report", *given], capture_output=True, text=True, check=False, cwd=tmp_path)
 
     return run
 

@@ -62,6 +62,22 @@ def test_from_a_payload_to_a_run(job: Path, root: Path, tmp_path: Path) -> None:
     assert done.payload.batch_size == found["payload"]["batch_size"]
 
 
+def test_a_model_in_place_of_a_script_is_in_what_to_type(
+    job: Path, root: Path, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    scripted = asked | {"script": "/tmp/code/inference.py", "S3_object_name": "code"}
+    job.write_text(json.dumps({key: value for key, value in scripted.items() if key != "model"}))
+    with pytest.raises(InputError, match="its tasks run the script"):
+        typed(job, "--store", root, *SHORT)
+    result = typed(job, "--store", root, "--model", asked["model"], "--json", "--quiet", "--no-cutting", *SHORT)
+    found = json.loads(result.stdout)
+    assert found["payload"]["model"] == asked["model"]
+    command = found["commands"][-1]
+    assert f"--model {asked['model']}" in command
+    planned = skyfan.plan(job, store=root, **found["payload"])
+    assert planned.tasks[0].model is not None
+
+
 def test_what_cannot_be_met_ends_with_the_nearest_and_exit_code_3(job: Path, root: Path, tmp_path: Path) -> None:
     plot = tmp_path / "frontier.png"
     wish = ("--deadline", "0.01", "--budget", "1e-12", "--json", "--quiet")

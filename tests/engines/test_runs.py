@@ -153,7 +153,7 @@ def test_a_bad_partition_fails_the_run_and_once_mended_is_all_that_is_done(
     assert summary is not None
     assert (summary.complete, summary.tasks_ok, summary.tasks_failed, summary.tasks_missing) == (False, 3, 1, 0)
     assert summary.rows_in == summary.rows_out == ROWS - 10
-    assert [problem.split(";")[0] for problem in summary.problems] == ["1 of 4 tasks failed: 3"]
+    assert [problem.split(";")[0] for problem in summary.problems] == ["1 of 4 tasks failed (task 3)"]
     (failure,) = summary.failures
     assert (failure.rank, failure.partitions, failure.error.kind) == (3, ("25MB/4.safetensors",), "PartitionError")
     assert run.status().state == "incomplete"
@@ -183,7 +183,7 @@ def test_a_path_is_its_first_payloads_until_it_is_overwritten(
 ) -> None:
     site.run(payload)
     before, seen = everything_of(site, keys), Seen()
-    with pytest.raises(ClaimedError, match=r"belongs to another payload, with file_limit None \(asked now: 3\)") as at:
+    with pytest.raises(ClaimedError, match=r"another payload, with file_limit nothing \(asked now: 3\)") as at:
         site.run(payload, file_limit=3, watch=seen)
     assert at.value.exit_code == 2
     assert seen.everything == []

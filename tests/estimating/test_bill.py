@@ -17,6 +17,8 @@ from skyfan import stages, staging
 from skyfan.cost import Requests
 from skyfan.errors import InputError
 from skyfan.estimating.bill import Job, Setup, Speed, estimated_run, stage_requests
+from skyfan.estimating.estimate import Asked, estimate
+from skyfan.partitions import Index, PartitionRef
 from skyfan.payload import parse_payload
 from skyfan.prices import load_prices
 from skyfan.storage import Store
@@ -75,6 +77,8 @@ def test_the_requests_of_an_estimate_are_those_of_the_stages(
     for number in range(1, 5):
         write_partition(tmp_path / "p.safetensors", arrays=make_rows(8, number))
         bucket.put(f"25MB/{number}.safetensors", (tmp_path / "p.safetensors").read_bytes())
+    refs = [PartitionRef(entry.key.removeprefix("25MB/"), entry.bytes, 8) for entry in bucket.list("25MB")]
+    bucket.put("25MB/index.json", Index(1, 32, True, tuple(refs)).encode())
     if not in_bucket:
         monkeypatch.setattr("skyfan.models.path", lambda name: model)
     chosen = "models/tiny.onnx" if in_bucket else "shipped"
@@ -120,9 +124,10 @@ def test_numbers_that_cannot_be_are_refused(make: Callable[[], object], message:
 
 
 def test_the_pages_example_is_computed() -> None:
-    found = estimated_run(JOB, SPEED, SETUP, US)
-    shown = [line for line in found.typical.lines if line.usd]
+    _, found = estimate(None, Asked(data="12.6GB", architecture="x86_64"))
+    bills = found.cost
+    shown = [line for line in bills.typical.lines if line.usd]
     lines = [f"| {line.what} | {line.quantity:,.2f} {line.unit} | {line.usd:.6f} |" for line in shown]
-    lines.append(f"| total | | {found.typical.total_usd:.6f} |")
-    lines.append(f"Low {found.low.total_usd:.3f}, typical {found.typical.total_usd:.3f}, high")
+    lines.append(f"| total | | {bills.typical.total_usd:.4f} |")
+    lines.append(f"Likely {bills.low.total_usd:.4f} to {bills.high.total_usd:.4f} USD.")
     assert [line for line in lines if line not in PAGE] == []

@@ -215,13 +215,13 @@ def test_damage_within_compressed_data_is_found() -> None:
 
 
 @pytest.mark.parametrize("save", SAVES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damage_is_read_or_refused(save: Save, damage: Any, read_or_refuse: Any, data: st.DataObject) -> None:
     read_or_refuse(npz.read, damage(data, saved(save, SURVEY)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
 def test_a_damaged_array_is_read_or_refused(
     damage: Any, read_or_refuse: Any, data: st.DataObject, compression: int

@@ -23,7 +23,13 @@ def test_known_names_are_opened() -> None:
 
 def test_a_torch_file_is_opened_as_one() -> None:
     with pytest.raises(PartitionError, match=r"1\.pt is not a \.pt file"):
-        opening.read(BufferBlob("25MB/1.pt", b""))
+        opening.read(BufferBlob("25MB/1.pt", b"no zip"))
+
+
+@pytest.mark.parametrize("suffix", opening.SURVEY_SUFFIXES)
+def test_an_empty_file_is_said_to_be_empty(suffix: str) -> None:
+    with pytest.raises(PartitionError, match=rf"^25MB/1\{suffix} is empty \(0 bytes\); write or copy it again$"):
+        opening.read(BufferBlob(f"25MB/1{suffix}", b""))
 
 
 @pytest.mark.parametrize("name", ["1.fits", "pt", "1.PT", "folder.pt/1", ".pt", ""])

@@ -249,13 +249,13 @@ def test_a_zip_bomb_is_not_unpacked() -> None:
     refuse(data, "is compressed; expected raw bytes")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused(damage: Any, read_or_refuse: Any, data: st.DataObject) -> None:
     read_or_refuse(torch_zip.read, damage(data, VALID))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_pickle_is_read_or_refused(damage: Any, read_or_refuse: Any, data: st.DataObject) -> None:
     read_or_refuse(torch_zip.read, archive(damage(data, VALID_PICKLE)))
@@ -270,7 +270,7 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(PIECES, max_size=25).map(b"".join) | st.binary())
 def test_any_pickle_is_read_or_refused(read_or_refuse: Any, pickled: bytes) -> None:
     read_or_refuse(torch_zip.read, archive(pickled + b"."))

@@ -176,7 +176,7 @@ def test_zip64_and_files_from_before_byteorder_was_written() -> None:
     assert_equal(read(b"PK" + bytes(50) + data), zip(NAMES, (IMAGE, MAGNITUDE), strict=False))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_any_view_is_what_torch_loads(data: st.DataObject) -> None:
     base = torch.arange(120.0)

@@ -111,7 +111,7 @@ def test_temperature_is_the_best_there_is():
     assert loss(best) < min(loss(best * 1.01), loss(best / 1.01))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(arrays(np.float64, st.integers(1, 300), elements=st.floats(0.0, 1.0)))
 def test_map_of_any_pit_rises_from_0_to_1(pit):
     cdf = fit_cdf(pit)

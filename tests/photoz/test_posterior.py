@@ -46,7 +46,7 @@ def calibration(**changes):
     return Calibration.from_tensors(plain | changes, width)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pdfs())
 def test_quantiles_are_where_the_cdf_is(pdf):
     found = known(pdf)
@@ -56,7 +56,7 @@ def test_quantiles_are_where_the_cdf_is(pdf):
         np.testing.assert_allclose(at, level, atol=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pdfs())
 def test_intervals_lie_in_each_other_and_in_the_bins(pdf):
     for values in (pdf, pdf.astype(np.float32)):
@@ -67,7 +67,7 @@ def test_intervals_lie_in_each_other_and_in_the_bins(pdf):
         assert ends.max() <= Z_MAX * (1 + 1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pdfs())
 def test_mean_and_deviation_are_those_of_the_density(pdf):
     found = known(pdf)
@@ -79,7 +79,7 @@ def test_mean_and_deviation_are_those_of_the_density(pdf):
     np.testing.assert_allclose(found["z_phot_std"] ** 2, square - mean**2, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pdfs())
 def test_odds_are_the_probability_of_being_no_outlier(pdf):
     found = known(pdf)
@@ -89,7 +89,7 @@ def test_odds_are_the_probability_of_being_no_outlier(pdf):
     np.testing.assert_allclose(found["odds"], (density * inside).sum(axis=1), atol=2e-3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pdfs())
 def test_odds_are_a_probability_after_rounding_too(pdf):
     odds = known(pdf.astype(np.float32) * np.float32(1 + 2e-7))["odds"]
@@ -124,7 +124,7 @@ def test_temperature_divides_logits():
     torch.testing.assert_close(found, torch.softmax(logits() / 2, dim=1), rtol=1e-5, atol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(arrays(np.float64, st.tuples(st.just(2), st.integers(2, 16)), elements=st.floats(0.2, 1.0)))
 def test_cdf_is_mapped(steps):
     cdf = np.concatenate([np.zeros((2, 1)), np.cumsum(steps, axis=1)], axis=1)
@@ -143,7 +143,7 @@ def test_small_probabilities_keep_their_digits_on_both_sides():
     np.testing.assert_allclose(found[[0, 1, 3, 4]], np.exp(-20.0) * np.array([1.2, 1.2, 0.8, 0.8]), rtol=0.01)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0.0, 1e4), min_size=1, max_size=20))
 def test_score_goes_through_its_knots_and_on(distances):
     knots = np.array([[0.5, 1.0, 1.5, 3.0], [0.0, 1.0, 3.0, 4.0]], np.float32)

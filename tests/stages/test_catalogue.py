@@ -72,7 +72,7 @@ def test_a_bad_row_is_in_the_catalogue_with_its_flag(payload: Payload, store: St
 def test_a_bad_partition_fails_its_task_and_the_reason_is_stored(payload: Payload, store: Store, root: Path) -> None:
     (root / "sky" / "25MB" / "3.safetensors").write_bytes(b"not a partition")
     _, summary = run(payload, store)
-    assert summary.problems[0].startswith("1 of 4 tasks failed: 2; mend")
+    assert summary.problems[0].startswith("1 of 4 tasks failed (task 2); mend")
     assert "3.safetensors is not a safetensors file" in summary.failures[0].error.message
 
 
@@ -92,7 +92,7 @@ def test_parts_of_unlike_columns_are_not_one_catalogue(payload: Payload, store: 
     _, summary = run(payload, store)
     assert not summary.complete
     (problem,) = summary.problems
-    assert problem.startswith("the parts of 1 task have other columns than the others: 2; they differ in ra (Float64)")
+    assert problem.startswith("the parts of 1 task have other columns than the others (task 2); they differ in ra (")
 
 
 def test_fewer_partitions_than_asked_is_a_warning_in_the_summary(asked: dict[str, Any], store: Store) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from factories import make_rows, write_partition
 from skyfan import planning, stages
-from skyfan.errors import ClaimedError, ModelError, SurveyError
+from skyfan.claim import release_claim
+from skyfan.errors import ClaimedError, LeaseLostError, ModelError, SurveyError
 from skyfan.keys import RunKeys
 from skyfan.payload import Payload
 from skyfan.storage import Bucket, Store
@@ -19,10 +20,10 @@ from stages.runs import KEYS, other, run, stored
     ("change", "said"),
     [
         ({"batch_size": 5}, r"batch_size 4 \(asked now: 5\)"),
-        ({"file_limit": 2}, r"file_limit None \(asked now: 2\)"),
+        ({"file_limit": 2}, r"file_limit nothing \(asked now: 2\)"),
         ({"data_prefix": "50MB"}, r"data_prefix '25MB' \(asked now: '50MB'\)"),
-        ({"S3_object_name": "code"}, r"S3_object_name None \(asked now: 'code'\)"),
-        ({"model": "models/x.onnx", "world_size": 3}, r"model .*, world_size None \(asked now: 3\)"),
+        ({"S3_object_name": "code"}, r"S3_object_name nothing \(asked now: 'code'\)"),
+        ({"model": "models/x.onnx", "world_size": 3}, r"model .*, world_size nothing \(asked now: 3\)"),
     ],
 )
 def test_another_payload_on_the_path_is_refused_by_its_keys(
@@ -47,6 +48,48 @@ def test_overwrite_replaces_another_run(payload: Payload, asked: dict[str, Any],
     assert done == [0, 1]
     assert summary.complete
     assert bucket.get(KEYS.part(2)) is bucket.get(KEYS.report(2)) is None
+
+
+def test_an_overwrite_that_is_cut_leaves_no_verdict_on_half_a_run(
+    payload: Payload, store: Store, bucket: Bucket
+) -> None:
+    run(payload, store)
+    verdict = {KEYS.summary, KEYS.combined, KEYS.bill}
+    left: list[set[str]] = []
+
+    def look() -> None:
+        left.append(set(stored(bucket)))
+
+    release_claim(bucket, KEYS, look)
+    assert left[0] >= {KEYS.summary, KEYS.combined, KEYS.payload}
+    assert all(verdict.isdisjoint(keys) and KEYS.payload in keys for keys in left[1:])
+    assert len(left) == 5
+    assert stored(bucket) == {}
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_nothing_more_is_deleted_of_a_run_that_went_to_another(
+    payload: Payload, asked: dict[str, Any], store: Store, bucket: Bucket, script: bool
+) -> None:
+    if script:
+        del asked["model"]
+        bucket.put("code/run.py", b"")
+        payload = other(asked, S3_object_name="code", script="run.py")
+    plan = stages.initialize(payload, store)
+    for task in plan.tasks:
+        for key in (KEYS.result(task.rank), KEYS.log(task.rank), KEYS.part(task.rank), KEYS.report(task.rank)):
+            bucket.put(key, b"{}")
+    bucket.put(KEYS.summary, b"{}")
+    before = stored(bucket)
+
+    def check() -> None:
+        if bucket.get(KEYS.summary) is None:
+            raise LeaseLostError("the lease went to another")
+
+    with pytest.raises(LeaseLostError):
+        release_claim(bucket, KEYS, check)
+    del before[KEYS.summary]
+    assert stored(bucket) == before
 
 
 def test_overwrite_leaves_what_is_not_the_runs_own(payload: Payload, store: Store, bucket: Bucket) -> None:

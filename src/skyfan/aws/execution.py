@@ -5,8 +5,7 @@ One report is held at a time, and nothing that grows with the number of tasks is
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -17,8 +16,8 @@ from skyfan.aws.script_image import refusal
 from skyfan.claim import read_claim
 from skyfan.errors import AttemptsSpentError, CodeError, PayloadError, SkyfanError, StoreError
 from skyfan.keys import RunKeys
-from skyfan.lease import release_for, take_for
-from skyfan.manifest import decode_manifest, encode_manifest
+from skyfan.lease import check_for, hold_for, release_for
+from skyfan.manifest import decode_manifest, decode_tasks, encode_manifest
 from skyfan.mapping import Policy
 from skyfan.measure import utc_now
 from skyfan.payload import DEFAULT_ATTEMPTS, Payload, parse_payload
@@ -64,8 +63,9 @@ def begin(start: Start, store: Store, *, allow_scripts: bool = False) -> Begun:
         raise refusal(payload.script)
     bucket, keys = store.bucket(payload.bucket), RunKeys(payload.result_path)
     _check_sizes(planning.preview(payload, store, overwrite=request.overwrite).pending)
-    with _driving(bucket, keys, start.execution):
-        plan = stages.initialize(payload, store, overwrite=request.overwrite)
+    with hold_for(bucket, keys, start.execution) as check:
+        plan = stages.initialize(payload, store, overwrite=request.overwrite, check=check)
+        check()
         bucket.put(keys.pending, encode_manifest(plan.pending))
     concurrency, capped = _concurrency(payload)
     tolerated = min(Policy.of(payload, len(plan.tasks)).tolerated_failures, len(plan.tasks))
@@ -141,6 +141,8 @@ def end(ended: Ended, store: Store) -> Verdict:
 
     Raises
     ------
+    LeaseLostError
+        If another driver took the run over, as after the execution was stopped.
     SkyfanError
         As `skyfan.stages.summarize`.
     """
@@ -157,9 +159,13 @@ def _sum_up(ended: Ended, payload: Payload, store: Store) -> Verdict:
     earlier = decode_summary(bucket.get(keys.summary)) if begun.found_finished else None
     if earlier is not None and earlier.complete and read_claim(bucket, keys):
         return _verdict(begun, earlier)  # nothing was done, so that what was measured then stands
-    tasks = _stored_tasks(bucket, keys.manifest)
-    drive = _measure(ended, bucket, keys, _stored_tasks(bucket, keys.pending) if begun.pending else [])
-    return _verdict(begun, stages.summarize(payload, tasks, store, drive, begun.warnings))
+    tasks = _stored_tasks(bucket, keys.manifest, decode_manifest)
+    drive = _measure(ended, bucket, keys, _stored_tasks(bucket, keys.pending, decode_tasks) if begun.pending else [])
+
+    def check() -> None:
+        check_for(bucket, keys, begun.execution)
+
+    return _verdict(begun, stages.summarize(payload, tasks, store, drive, begun.warnings, check=check))
 
 
 def _check_limits(payload: Payload) -> None:
@@ -168,18 +174,6 @@ def _check_limits(payload: Payload) -> None:
             f"payload: max_attempts is {payload.max_attempts}; expected at most {MAX_ATTEMPTS} on AWS, where a task "
             "that ran out of memory or time is tried once more on a larger worker"
         )
-
-
-@contextmanager
-def _driving(bucket: Bucket, keys: RunKeys, execution: str) -> Iterator[None]:
-    """Make the execution the run's driver, to its end; if it does not even begin, it is none."""
-    take_for(bucket, keys, execution)
-    try:
-        yield
-    except BaseException:
-        with suppress(StoreError):  # a driver that finds it asks whether the execution goes on
-            release_for(bucket, keys, execution)
-        raise
 
 
 def _check_sizes(tasks: Sequence[Task]) -> None:
@@ -232,11 +226,11 @@ def _death(caught: dict[str, str]) -> TaskError:
     )
 
 
-def _stored_tasks(bucket: Bucket, key: str) -> list[Task]:
+def _stored_tasks(bucket: Bucket, key: str, decode: Callable[[bytes, str], list[Task]]) -> list[Task]:
     data = bucket.get(key)
     if data is None:
         raise StoreError(f"{bucket.name}/{key}: is not there, though Initialize wrote it; start the payload again")
-    return decode_manifest(data, f"{bucket.name}/{key}")
+    return decode(data, f"{bucket.name}/{key}")
 
 
 def _measure(ended: Ended, bucket: Bucket, keys: RunKeys, tasks: Sequence[Task]) -> Drive:

@@ -6,12 +6,11 @@ from itertools import islice
 from msgspec import Struct
 
 from skyfan.aws.ledger import INIT_S, Configuration
-from skyfan.errors import InputError
 from skyfan.estimating.bill import MB_BYTES, Estimate, Job, Setup, Speed, estimated_run
 from skyfan.keys import RunKeys
 from skyfan.models import DEFAULT
 from skyfan.planning import Plan
-from skyfan.prices import DEFAULT_REGION, Prices, load_prices
+from skyfan.prices import DEFAULT_REGION, Prices, age_warning, load_prices, shipped
 from skyfan.profiling.rates import rates_of, row_s
 from skyfan.storage import Bucket
 from skyfan.task import Report, Task, decode_report
@@ -76,19 +75,22 @@ def forecast(plan: Plan, bucket: Bucket, configuration: Configuration, prices: P
 
 
 def prices_of(region: str, *, strict: bool) -> tuple[Prices, list[str]]:
-    """Return the prices of a region, else those of `us-east-1` and a note that says so.
+    """Return the prices of a region, else those of `us-east-1`, and what is to be said of them: that, and their age.
 
     Raises
     ------
     InputError
-        If there are none of that region, and `strict`: a limit in money is not held by another region's prices.
+        If there are none of that region, and `strict`: a limit in money is not held by another region's prices. If its
+        list is damaged.
     """
-    try:
-        return load_prices(region), []
-    except InputError:
-        if strict:
-            raise
-        return load_prices(), [f"there is no price list for {region}: reckoned with the prices of {DEFAULT_REGION}"]
+    notes = []
+    if strict or region in shipped():
+        prices = load_prices(region)
+    else:
+        prices = load_prices()
+        notes.append(f"there is no price list for {region}: reckoned with the prices of {DEFAULT_REGION}")
+    old = age_warning(prices.region, prices.read_in)
+    return prices, [*notes, *([old] if old else [])]
 
 
 def _sample(plan: Plan, bucket: Bucket) -> Iterator[Report]:

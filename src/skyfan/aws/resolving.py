@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from skyfan.errors import InputError
+from skyfan.wording import with_extra
 
 FUNCTIONS = ("initialize", "infer", "infer-large", "summarize")
 SCRIPT = "script"
@@ -71,7 +72,7 @@ def read_template() -> dict[str, Any]:
     try:
         import yaml
     except ImportError as error:
-        raise InputError("AWS: pyyaml is not installed; install it: pip install 'skyfan[aws]'") from error
+        raise InputError(f"AWS: pyyaml is not installed; {with_extra('aws')}") from error
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """Reads CloudFormation's short forms as its long ones."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from skyfan.errors import AwsError, AwsRefusedError, InputError
 from skyfan.storage import Store
+from skyfan.wording import with_extra
 
 STACK_VARIABLE = "SKYFAN_STACK"
 DEFAULT_STACK = "skyfan"
@@ -72,7 +73,7 @@ class Cloud:
             import boto3
             from botocore.exceptions import BotoCoreError
         except ImportError as error:
-            raise InputError("AWS: boto3 is not installed; install it: pip install 'skyfan[aws]'") from error
+            raise InputError(f"AWS: boto3 is not installed; {with_extra('aws')}") from error
         region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         try:
             self._session = boto3.Session(profile_name=profile, region_name=region)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from skyfan.errors import InputError
 from skyfan.standing import Standing
+from skyfan.wording import with_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +61,7 @@ def _writer(format: str) -> "Callable[[Content, Path, Progress], None]":  # noqa
         found: Callable[[Content, Path, Progress], None] = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"format {format!r} needs {error.name}, which is not installed; install it with "
-            "pip install 'skyfan[catalog]'"
+            f"format {format!r} needs {error.name}, which is not installed; {with_extra('catalog')}"
         ) from error
     return found
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from skyfan.cli.group import json_option
+from skyfan.cli.group import KnowingGroup, json_option
 from skyfan.cli.settings import NAMED, cloud_options, settings_of, settings_options
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DECLINED = 1
 
 
-@click.group()
+@click.group(cls=KnowingGroup)
 def aws() -> None:
     """Make the system in your AWS account, look at it, and take it away again.
 
@@ -26,7 +26,7 @@ def aws() -> None:
     """
 
 
-@aws.command()
+@aws.command(short_help="Make the stack, or change it")
 @settings_options
 @click.option("--package", type=click.Path(path_type=Path), metavar="ZIP", help="From 'skyfan aws package'.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and stop; nothing is left behind.")
@@ -74,7 +74,7 @@ def deploy(
         show("outputs", list(done.stack.outputs.items()))
 
 
-@aws.command()
+@aws.command(short_help="Copy partitions or a model to a bucket")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", metavar="[BUCKET/PREFIX]", required=False)
 @click.option("--workers", type=int, default=8, show_default=True, metavar="N", help="Files at a time.")
@@ -121,7 +121,7 @@ def upload(
     )
 
 
-@aws.command()
+@aws.command(short_help="Show the stack and its last executions")
 @cloud_options
 @json_option
 def status(stack: str | None, region: str | None, profile: str | None, json_lines: bool) -> None:
@@ -146,7 +146,7 @@ def status(stack: str | None, region: str | None, profile: str | None, json_line
         raise StackError(found.stack.advice)
 
 
-@aws.command()
+@aws.command(short_help="Print the roles and permissions it needs")
 @settings_options
 @click.option("--deployer", is_flag=True, help="Instead, what a person has to be allowed who deploys and destroys.")
 @click.option("--runner", is_flag=True, help="Instead, what a person has to be allowed who uploads and runs.")
@@ -191,7 +191,7 @@ def iam(
     click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
 
-@aws.command()
+@aws.command(short_help="Build the zip that the functions are made from")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--architecture", type=click.Choice(["arm64", "x86_64"]), default="arm64", show_default=True)
 @click.option("--python", default="3.13", show_default=True, metavar="VERSION", help="Of the Lambda runtime.")
@@ -214,7 +214,7 @@ def package(out: Path, architecture: str, python: str, json_lines: bool) -> None
     click.echo(f"sha256 {built.sha256}")
 
 
-@aws.command()
+@aws.command(short_help="Delete the stack and its code")
 @click.option("--delete-results", is_flag=True, help="Also the results bucket, if the stack made it.")
 @click.option("--code-bucket", metavar="NAME", help="Where the code lies, if the stack is gone already.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

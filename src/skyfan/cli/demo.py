@@ -38,3 +38,4 @@ def demo(rows: int, store: str | None) -> None:
     if summary is not None:
         show(run.id, summary_rows(summary, run.where))
     show("verification", verification_rows(run.verify()))
+    click.echo(f"next: {demonstration.next}")

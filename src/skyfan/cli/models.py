@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, metavar="S", help="Of weights, order and augmentation. Default: 1.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
-@click.option("--batch-size", type=int, metavar="N", help="Rows a step. Default: 128.")
+@click.option("--batch-size", type=int, metavar="N", help="Rows per step. Default: 128.")
 @click.option("--learning-rate", type=float, metavar="R", help="At its peak. Default: 0.002, or 0.0006 for astromae.")
 @click.option("--warmup-steps", type=int, metavar="N", help="Steps to the peak. Default: 200, or 500 for astromae.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Of matrix products. Default: float32.")
@@ -205,7 +205,7 @@ def _shape(text: str) -> tuple[int, ...]:
         return tuple(int(size) for size in text.split("x")) if text else ()
     except ValueError as error:
         raise click.BadParameter(
-            f"shape {text!r}; expected numbers, as in image=5x32x32, or none for one number a row, as in ra="
+            f"shape {text!r}; expected numbers, as in image=5x32x32, or none for one number per row, as in ra="
         ) from error
 
 

@@ -30,7 +30,7 @@ NEXT = (
     show_default=True,
     help="Where the tasks run.",
 )
-@click.option("--workers", type=int, metavar="N", help="Worker processes of one thread each. Default: one a core.")
+@click.option("--workers", type=int, metavar="N", help="Worker processes of one thread each. Default: one per core.")
 @click.option(
     "--scheduler",
     metavar="ADDRESS|FILE|slurm",

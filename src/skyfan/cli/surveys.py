@@ -46,7 +46,7 @@ _INGEST = (
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--rows", type=int, required=True, metavar="N", help="Number of galaxies.")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="The same seed gives the same bytes.")
-@click.option("--workers", type=int, metavar="N", help="Processes. Default: one a core.")
+@click.option("--workers", type=int, metavar="N", help="Processes. Default: one per core.")
 def simulate(out: Path, rows: int, seed: int, workers: int | None) -> None:
     """Simulate a survey of SDSS-like ugriz cutouts, 32 x 32 pixels, into the safetensors file OUT.
 

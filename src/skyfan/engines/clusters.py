@@ -13,6 +13,7 @@ from skyfan.engines.interrupts import Closing, same_handlers, uninterrupted
 from skyfan.engines.quiet import quiet
 from skyfan.errors import InputError
 from skyfan.host import usable_cores
+from skyfan.wording import with_extra
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -122,7 +123,7 @@ def _check_installed(scheduler: str | None) -> None:
             with same_handlers():
                 import dask_jobqueue  # noqa: F401
     except ImportError as error:
-        raise InputError(f"engine 'dask' needs the extra: pip install 'skyfan[dask]' ({error})") from error
+        raise InputError(f"engine 'dask': {error}; {with_extra('dask')}") from error
 
 
 class Scheduler:

@@ -69,7 +69,7 @@ class Call:
 
 def unfit(what: str, version: str) -> TaskError:
     """Return why no item can be done on a cluster whose software is another than the driver's."""
-    message = f"{what}; expected skyfan {version}, as here: install it on the cluster: pip install skyfan=={version}"
+    message = f"{what}; expected skyfan {version}, as here: install the same there, from where it was installed here"
     return TaskError("ClusterError", message, may_pass=False, ends_run=True, exit_code=2)
 
 

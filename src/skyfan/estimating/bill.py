@@ -29,10 +29,11 @@ LIST_PAGE = 1000  # keys that S3 lists at once
 PARENT_STATES = 6  # Initialize, AnythingPending, InferAll, Summarize, Verdict, Done
 LOGGED_BYTES_PER_CALL = 1000  # START, END and REPORT lines; assumed, not measured
 
-AROUND_STAGES = Requests(get=5, put=6, list=6)
-"""Of the state machine itself: Initialize takes the lease (a PUT, listings) and writes the tasks to do, the map reads
-them and writes its children's results (a manifest and up to two lists), Summarize reads payload and manifest and gives
-the lease up. By AWS's documentation, not counted in a run."""
+AROUND_STAGES = Requests(get=11, put=6, list=12)
+"""Of the state machine itself: Initialize takes the lease (a PUT, listings), asks four times whether it has it still
+(a listing and a GET each) and writes the tasks to do, the map reads them and writes its children's results (a manifest
+and up to two lists), Summarize reads payload and manifest, asks twice for the lease and gives it up. By AWS's
+documentation, not counted in a run."""
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ def read(blob: Blob) -> Tensors:
     Raises
     ------
     PartitionError
-        The name ends in none of `SURVEY_SUFFIXES`, or the file cannot be read.
+        The name ends in none of `SURVEY_SUFFIXES`, or the file is empty or cannot be read.
     """
     suffix = PurePosixPath(blob.name).suffix
     reader = _READERS.get(suffix)
@@ -36,4 +36,6 @@ def read(blob: Blob) -> Tensors:
             f"{blob.name} ends in {short(suffix)}; expected one of {', '.join(SURVEY_SUFFIXES)}. "
             "Write it in one of these formats, or give it the name of its own."
         )
+    if not blob.size:
+        raise PartitionError(f"{blob.name} is empty (0 bytes); write or copy it again")
     return reader(blob)

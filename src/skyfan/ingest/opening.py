@@ -13,6 +13,7 @@ from skyfan.ingest.options import IngestOptions
 from skyfan.keys import check_bucket, check_key
 from skyfan.partitions import Partition, check_rows, open_partition
 from skyfan.storage import Store
+from skyfan.wording import with_extra
 
 FITS_SUFFIXES: Final = (".fits", ".fit", ".fts")
 HDF5_SUFFIXES: Final = (".hdf5", ".h5", ".hdf")
@@ -120,8 +121,7 @@ def _installed() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{error.name} is not installed, and this survey is read with it; install it with: pip install "
-            "'skyfan[ingest]'"
+            f"{error.name} is not installed, and this survey is read with it; {with_extra('ingest')}"
         ) from error
 
 

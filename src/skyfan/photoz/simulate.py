@@ -22,6 +22,7 @@ from skyfan.photoz.grids import Grids
 from skyfan.photoz.parameters import BANDS, CUTOUT_PIXELS, PIXEL_SCALE_ARCSEC, Parameters
 from skyfan.photoz.population import draw
 from skyfan.photoz.render import Renderer, Scene, observe
+from skyfan.wording import with_extra
 
 SURVEY = "skyfan-sim-2"
 """Changes whenever the same seed would give other galaxies."""
@@ -166,10 +167,7 @@ def _build_grids(parameters: Parameters) -> Grids:
     try:
         from skyfan.photoz import physics
     except ImportError as e:
-        raise SurveyError(
-            f"simulating needs {e.name}, which is not installed - install skyfan with its extra 'simulate', as in: "
-            "pip install '.[simulate]'"
-        ) from e
+        raise SurveyError(f"simulating needs {e.name}, which is not installed; {with_extra('simulate')}") from e
     return physics.build(parameters)
 
 
