@@ -51,7 +51,7 @@ format: $(VENV)/dev.done
 clean:
 	rm -rf $(VENV) docs/_build
 
-# A stamp a set of extras: made anew when the dependencies change.
+# A stamp per set of extras: made anew when the dependencies change.
 $(VENV)/venv.done:
 	$(PYTHON) -c 'import sys; sys.exit("skyfan needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)

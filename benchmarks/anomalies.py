@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from photoz_tables import table
-from run import PYTHON
+from jobs import PYTHON
 
 from skyfan import models
 from skyfan.blob import BufferBlob

@@ -2,7 +2,7 @@
 
     python benchmarks/engines.py --rounds 3 --record
 
-The job is that of run.py: 10 partitions of 25 MB (12,780 rows), a network of AstroMAE's shape with random weights,
+The job is that of jobs.py: 10 partitions of 25 MB (12,780 rows), a network of AstroMAE's shape with random weights,
 float32, two workers of one thread. `local` and `dask` are `skyfan run` with the ONNX file; `dask` has a cluster of two
 processes on this machine, whose start is in its wall clock. `script` is `skyfan run --allow-scripts`, on the engine
 `local`, with a script that does what users of the original system do: import torch, unpickle the partition, load the
@@ -12,18 +12,13 @@ in benchmarks/results/.
 """
 
 import argparse
-import datetime as dt
-import json
-import statistics
-import sys
 import tempfile
 from pathlib import Path
 
-from run import BATCH_SIZE, KINDS, PARTITIONS, PYTHON, ROWS, Figures, make_job, medians, ratio, timed
+from jobs import KINDS, Figures, in_turn, make_job, medians, publish, ratio, run_job
 
 from skyfan.host import describe_host
 
-RESULTS = Path(__file__).resolve().parent / "results"
 SCRIPT = """
 import os
 import torch
@@ -60,26 +55,7 @@ def make_code(folder: Path) -> None:
 
 def run(folder: Path, name: str, asked: dict[str, str], *options: str) -> Figures:
     """Time one whole run; add what its summary says."""
-    payload = {"bucket": "bucket", "data_bucket": "bucket", "data_prefix": "25MB", "result_path": f"out/{name}"}
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(payload | {"batch_size": BATCH_SIZE} | asked))
-    base = [
-        PYTHON,
-        "-m",
-        "skyfan",
-        "run",
-        str(path),
-        "--store",
-        str(folder),
-        "--overwrite",
-        "--quiet",
-        "--workers",
-        "2",
-    ]
-    seconds = timed([*base, *options])
-    summary = json.loads((folder / "bucket" / "out" / name / "summary.json").read_text())
-    assert summary["complete"], summary["problems"]
-    assert summary["drive"]["workers"] == 2
+    seconds, summary = run_job(folder, name, asked, *options)
     return {
         "wall_s": seconds,
         "map_wall_s": summary["drive"]["map_wall_s"],
@@ -96,21 +72,12 @@ def measure(folder: Path, rounds: int) -> Figures:
         "dask": lambda: run(folder, "dask", model, "--engine", "dask"),
         "script": lambda: run(folder, "script", {"S3_object_name": "code", "script": "run.py"}, "--allow-scripts"),
     }
-    seen: dict[str, list[Figures]] = {name: [] for name in ways}
-    for number in range(rounds):
-        for name, way in ways.items():
-            seen[name].append(way())
-            sys.stderr.write(f"round {number + 1} {name}: {seen[name][-1]}\n")
+    seen = in_turn(ways, rounds)
     return {
         **{name: medians(each) for name, each in seen.items()},
         "ratio_dask_to_local": ratio(seen, "dask", "local"),
         "ratio_script_to_model": ratio(seen, "script", "local"),
-        "ratio_dask_to_local_map": round(
-            statistics.median(
-                one["map_wall_s"] / other["map_wall_s"] for one, other in zip(seen["dask"], seen["local"], strict=True)
-            ),
-            3,
-        ),
+        "ratio_dask_to_local_map": ratio(seen, "dask", "local", "map_wall_s"),
     }
 
 
@@ -124,11 +91,7 @@ def main() -> None:
         make_job(Path(folder))
         make_code(Path(folder))
         figures = measure(Path(folder), options.rounds)
-    date = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
-    record = {"date": date, "machine": describe_host(), "rounds": options.rounds, "rows": PARTITIONS * ROWS, **figures}
-    print(json.dumps(record))
-    if options.record:
-        (RESULTS / f"{date}-engines.json").write_text(json.dumps(record, indent=2) + "\n")
+    publish("engines", describe_host(), options.rounds, figures, keep=options.record)
 
 
 if __name__ == "__main__":

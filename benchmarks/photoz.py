@@ -32,7 +32,8 @@ import msgspec
 import numpy as np
 import photoz_tables as tables
 from numpy.typing import NDArray
-from run import HERE, PYTHON, cpuinfo
+from jobs import HERE, PYTHON
+from run import cpuinfo
 
 from skyfan import models
 from skyfan.blob import MappedBlob

@@ -5,8 +5,8 @@
     python benchmarks/scale_curves.py --measure  # first what is measured here: runs of the shipped model, some minutes
 
 `ends` is what a run takes beside the work of its tasks, from runs over tiny partitions. `shipped` is the shipped model
-on partitions of 25 MB. `held` is measured by predicted, of runs between two short ones that their speed is taken from.
-Each is measured by predicted wall clock of the map and of the run, and the change of the machine's own speed meanwhile.
+on partitions of 25 MB. `held` is measured / predicted, of runs between two short ones that their speed is taken from.
+Each is measured / predicted wall clock of the map and of the run, and the change of the machine's own speed meanwhile.
 `exact` is a map that is played through, against the same with its middle reckoned. The rest is simulated: nothing of it
 was run on AWS. Without --measure, `ends`, `shipped` and `held` are kept as they were recorded. The last line is one
 JSON object.

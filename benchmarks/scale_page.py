@@ -96,7 +96,7 @@ def tables(result: Figures) -> dict[str, str]:
 
 
 def _held(result: Figures) -> list[str]:
-    """Say of each predicted run what was measured by predicted, and how often the machine was steady."""
+    """Say of each predicted run what was measured / predicted, and how often the machine was steady."""
     if "held" not in result:
         return ["Not measured yet."]
     held = result["held"]
@@ -110,7 +110,7 @@ def _held(result: Figures) -> list[str]:
     return [
         said,
         "",
-        "| run | map, measured by predicted | whole run | rounds |",
+        "| run | map, measured / predicted | whole run, measured / predicted | rounds |",
         "| --- | --- | --- | --- |",
         *rows,
     ]

@@ -115,7 +115,7 @@ MEANINGS = {
     ("Summary", "bytes_out"): "Bytes of the parts; with a script 0.",
     ("Summary", "failures"): "The failed tasks and why, the first 100.",
     ("Summary", "surplus"): "Objects below `predictions/` and `reports/` that no task explains, the first 100.",
-    ("Summary", "task_seconds"): "Seconds a task.",
+    ("Summary", "task_seconds"): "Seconds per task.",
     (
         "Summary",
         "worker_peak_memory_mb",

@@ -93,6 +93,6 @@ def test_outputs_of_unequal_length_in_one_task_name_the_partition(
     asked |= {"model": "models/wide.onnx", "world_size": 2}
     task = preview(parse_payload(asked)[0], store).tasks[0]
     assert [type(ref) for ref in task.partitions] == [PartitionRef] * 2
-    said = r"25MB/2\.safetensors: its v is \(6,\) a row; expected \(8,\), as 25MB/1\.safetensors, .* in the same task"
+    said = r"25MB/2\.safetensors: its v is \(6,\) per row; expected \(8,\), as 25MB/1\.safetensors, .* in the same task"
     with pytest.raises(PartitionError, match=said):
         do(task, store)

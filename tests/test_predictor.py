@@ -320,7 +320,7 @@ def test_an_output_called_like_a_column_is_refused(name: str) -> None:
     ids=["one number in all", "turned", "text", "a sequence"],
 )
 def test_an_output_that_is_not_one_number_or_list_a_row_is_refused(graph: str, got: str) -> None:
-    said = rf"sky/1\.safetensors: output 'z' of the model m is {got} for 4 rows; expected one number or list a row"
+    said = rf"sky/1\.safetensors: output 'z' of the model m is {got} for 4 rows; expected one number or list per row"
     with pytest.raises(PartitionError, match=said):
         predicted(parsed_model(graph))
 

@@ -55,7 +55,7 @@ def run(
     engine : str
         Where the tasks run: `local`; `dask`; or `aws`, on a stack that 'skyfan aws deploy' made: the store is then S3.
     workers : int, optional
-        Worker processes, each of one inference thread; default one a core.
+        Worker processes, each of one inference thread; default one per core.
     scheduler : str, optional
         Of Dask: the address of a scheduler that there is, the path of its scheduler file, or `slurm`, which submits the
         workers as jobs; default a cluster on this machine.

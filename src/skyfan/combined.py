@@ -12,7 +12,7 @@ from skyfan.task import Report, ResultRef
 
 
 class Combined:
-    """The records of a run, one a task that is done, in the order that their reports come.
+    """The records of a run, one per task that is done, in the order that their reports come.
 
     Its keys are the original's, and `rank`, `rows` and `bytes`; what they hold is what docs/combined-data.md says. That
     is not always what the original held: `total_cpu_time (seconds)` is the seconds that the task took, where the

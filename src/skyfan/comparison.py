@@ -1,4 +1,4 @@
-"""The rows of a catalogue that have a true redshift: read once, as a few numbers a row."""
+"""The rows of a catalogue that have a true redshift: read once, as a few numbers per row."""
 
 import ctypes
 from collections.abc import Mapping

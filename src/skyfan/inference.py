@@ -217,7 +217,7 @@ def _joined(pieces: list[dict[str, NDArray[Any]]], task: Task) -> dict[str, NDAr
         for name, values in piece.items():
             if values.shape[1:] != first[name].shape[1:]:
                 raise PartitionError(
-                    f"{ref.key}: its {name} is {values.shape[1:]} a row; expected {first[name].shape[1:]}, {said} in "
+                    f"{ref.key}: its {name} is {values.shape[1:]} per row; expected {first[name].shape[1:]}, {said} in "
                     "the same shapes"
                 )
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in first}

@@ -93,7 +93,7 @@ def simulate(
     seed : int
         The same seed gives the same bytes, whatever the number of workers.
     workers : int, optional
-        Processes; default one a core.
+        Processes; default one per core.
     progress : callable
         Told of the galaxies done and their total.
 
@@ -217,7 +217,7 @@ def export(
     inputs_as : str, optional
         `list` for `forward([image, magnitude])`, `arguments` for `forward(image, magnitude)`; by default found out.
     outputs : sequence of str
-        Names of the outputs; default `z_phot` for one number a row.
+        Names of the outputs; default `z_phot` for one number per row.
     metadata : mapping, optional
         More to write into the file, as `bands` or `valid_range`.
 

@@ -49,7 +49,7 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         _Positive | None,
         Meta(
             description="Number of tasks. Fewer than partitions: a task takes several. More: the rest is not started. "
-            "Without it: one task a partition."
+            "Without it: one task per partition."
         ),
     ] = None
     batch_size: Annotated[_Positive, Meta(description="Rows that the model is given at once.")] = DEFAULT_BATCH_SIZE
@@ -57,7 +57,7 @@ class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         Annotated[int, Meta(ge=1, le=256)],
         Meta(
             description="Threads of one worker's model. More than 1 is for workers that have several cores each; one "
-            "thread a worker, and a worker a core, is the fastest way to fill a machine."
+            "thread per worker, and one worker per core, is the fastest way to fill a machine."
         ),
     ] = 1
     max_concurrency: Annotated[

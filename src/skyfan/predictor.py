@@ -1,4 +1,4 @@
-"""The built-in worker: an ONNX model, loaded once a process, run over a partition batch by batch."""
+"""The built-in worker: an ONNX model, loaded once per process, run over a partition batch by batch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -214,7 +214,7 @@ class Predictor:
                 got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
                 raise PartitionError(
                     f"{partition.name}: output {name!r} of the model {self.name} is {got} for {counted(rows, 'row')}; "
-                    f"expected one number or list a row; {_MEND}"
+                    f"expected one number or list per row; {_MEND}"
                 )
         return dict(zip(self.outputs, results, strict=True))
 

@@ -198,16 +198,18 @@ class PlainLines:
         self._out = out
         self._tally = Tally()
         self._next = 0.0
+        self._last = ""
 
     def __call__(self, event: RunEvent) -> None:
         self._tally.add(event)
         for notice in _notices(event):
             self._say(notice)
-        if isinstance(event, Ended) and event.found_finished:
-            return
+        if isinstance(event, Ended) and (event.found_finished or self._tally.text() == self._last):
+            return  # it was said
         if isinstance(event, Planned | Ended) or (self._tally.tasks and time.monotonic() >= self._next):
             self._next = time.monotonic() + LINE_EVERY_S
-            self._say(self._tally.text())
+            self._last = self._tally.text()
+            self._say(self._last)
 
     def _say(self, text: str) -> None:
         print(f"skyfan: {text}", file=self._out, flush=True)

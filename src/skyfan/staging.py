@@ -1,4 +1,4 @@
-"""Bringing a model to the worker: found by its name, checked by its hash, loaded once a process."""
+"""Bringing a model to the worker: found by its name, checked by its hash, loaded once per process."""
 
 import hashlib
 import threading

@@ -57,7 +57,7 @@ def summary_rows(summary: Summary, where: str) -> Rows:
         *([] if scripted else _catalogue_rows(summary)),
         _program(summary.program),
         ("wall clock", _wall_clock(summary)),
-        *([] if scripted else [("rows/s", _rates(summary))]),
+        ("rows/s", "" if scripted or not summary.drive.tasks else _rates(summary)),
         *(_task_rows(summary) if summary.tasks_ok else []),
         *([] if scripted else [("catalogue", size(summary.bytes_out))]),
         ("cost", _local_cost(summary)),
@@ -105,7 +105,8 @@ def _script_rows(summary: Summary, where: str) -> Rows:
 
 def _wall_clock(summary: Summary) -> str:
     drive = summary.drive
-    said = f"{drive.run_wall_s:.1f} s, of which {drive.map_wall_s:.1f} s the map, {counted(drive.workers, 'worker')}"
+    crew = counted(drive.workers, "worker") if drive.workers else "no worker"
+    said = f"{drive.run_wall_s:.1f} s, of which {drive.map_wall_s:.1f} s the map, {crew}"
     return f"{said}{_of_this_drive(summary)}"
 
 
@@ -162,13 +163,13 @@ def _rates(summary: Summary) -> str:
 
 def _tasks(summary: Summary) -> str:
     others = [
-        (summary.tasks_failed, "failed"),
-        (summary.tasks_missing, "missing"),
-        (len(summary.surplus), "surplus objects"),
+        f"{summary.tasks_failed} failed" if summary.tasks_failed else "",
+        f"{summary.tasks_missing} missing" if summary.tasks_missing else "",
+        counted(len(summary.surplus), "surplus object") if summary.surplus else "",
     ]
     drive = summary.drive
     done = f"{summary.tasks_ok} of {summary.tasks} done ({drive.tasks} in this drive, {drive.retries} tried again)"
-    return ", ".join([done, *(f"{count} {name}" for count, name in others if count)])
+    return ", ".join([done, *filter(None, others)])
 
 
 def _flags(summary: Summary) -> str:

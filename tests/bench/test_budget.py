@@ -11,7 +11,7 @@ import pytest
 from bench.small import PLACE, Seen, started, sweep
 from skyfan import api
 from skyfan.bench import sweeping
-from skyfan.bench.events import CostKnown
+from skyfan.bench.events import CostKnown, Noted
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.sweeping import run_sweep
 from skyfan.cost import Cost
@@ -21,11 +21,11 @@ from skyfan.storage import Store
 from skyfan.watching import Priced
 
 
-def priced(monkeypatch: pytest.MonkeyPatch, codes: list[int]) -> None:
+def priced(monkeypatch: pytest.MonkeyPatch, codes: list[int], read_in: str = "2026-11") -> None:
     """Answer for AWS: a run may cost 3 USD a file, and ends with the next of these codes; -1 is interrupted."""
 
     def plan(payload: dict[str, Any], *, watch: Callable[[Any], None], **options: Any) -> None:
-        bills = [Cost("us-east-1", "2026-11", (), Decimal(usd) * payload["file_limit"]) for usd in ("1", "2", "3")]
+        bills = [Cost("us-east-1", read_in, (), Decimal(usd) * payload["file_limit"]) for usd in ("1", "2", "3")]
         watch(Priced("run", Estimate(*bills, spread=1.5), ()))
 
     def run_command(command: list[str], log: Path) -> tuple[int, str]:
@@ -60,6 +60,15 @@ def test_a_sweep_that_may_cost_too_much_is_not_started(
     assert CostKnown(24.0, 36.0) in seen
     assert asked == [{"engine": "aws", "overwrite": True, "stack": "one"}] * 2
     assert started(seen) == []
+
+
+def test_old_prices_are_said(store: Store, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    priced(monkeypatch, [1, 1], read_in="2019-03")
+    seen: Seen = []
+    run_sweep(sweep(engine="aws", files=(2, 4)), out, store, seen.append)
+    said = [event.text for event in seen if isinstance(event, Noted) and "prices" in event.text]
+    assert len(said) == 1
+    assert "the prices of us-east-1 were looked up in 2019-03, more than 12 months ago" in said[0]
 
 
 def test_money_that_was_spent_stays_spent(store: Store, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

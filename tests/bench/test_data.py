@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from factories import make_rows, tiny_model, write_partition
 from s3 import request
 from skyfan.bench import repeating
-from skyfan.bench.data import Source, open_source, prefix_of, prepare, room_needed
+from skyfan.bench.data import Source, distinct_of, open_source, prefix_of, prepare, room_needed
 from skyfan.bench.folder import is_whole
 from skyfan.bench.repeating import free_in, repeat
 from skyfan.bench.sweep import Sweep
@@ -168,6 +168,17 @@ def test_more_partitions_than_there_are_are_links_to_whole_ones(survey: Path, st
         path = folder / f"{number}.safetensors"
         assert path.samefile(Path(store.url) / "sky" / f"cut/{size_of(10)}" / "1.safetensors")
         assert hashlib.sha256(path.read_bytes()).hexdigest() == hashes[0]
+
+
+def test_how_many_are_different_goes_by_the_folder_that_is_read(survey: Path, root: Path, store: Store) -> None:
+    """All configurations of a partition size read from one folder: where it is of repeated ones, there is no rest."""
+    for asked in (sweep(survey, partition_sizes=(size_of(10),)), sweep("sky/25MB")):
+        source = open_source(asked, store)
+        (cut,) = source.cuts
+        assert cut.count == 4
+        whole = 4 if source.survey is None else 3
+        assert [distinct_of(source, cut, files, 4) for files in (1, 3, 4)] == [1, 3, 4]
+        assert [distinct_of(source, cut, files, 20) for files in (1, 3, 4, 20)] == [1, 3, whole, whole]
 
 
 def test_repeated_partitions_are_used_again_and_made_more(root: Path, store: Store) -> None:

@@ -1,42 +1,22 @@
 """The figures: what they show, what they leave out and why, and that the same runs give the same bytes."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from matplotlib import image
 
+from bench.charted import drawn, near, panel, points
 from bench.disk import files_end_at
 from bench.results import records, write, write_seed
 from bench.sweeps import measured, repeats, whole_sweep
-from skyfan.bench.charts import Chart, Panel, charts
+from skyfan.bench.charts import charts
 from skyfan.bench.figures import draw_figures, figure_svgs
 from skyfan.bench.importing import import_results
-from skyfan.bench.measurement import Measurement
-from skyfan.bench.slices import levels
 from skyfan.errors import InputError
 
 ALL = {"data-time", "data-throughput", "batch", "cost", "phases", "scaling"}
-
-
-def drawn(measurements: Sequence[Measurement]) -> dict[str, Chart]:
-    return {chart.name: chart for chart in charts(measurements)[0]}
-
-
-def panel(chart: Chart, title: str) -> Panel:
-    (found,) = [panel for panel in chart.panels if panel.title.startswith(title)]
-    return found
-
-
-def points(panel: Panel, label: str) -> list[tuple[float, float]]:
-    (series,) = [series for series in panel.series if series.label == label]
-    return [(point.x, point.y) for point in series.points]
-
-
-def near(expected: Sequence[tuple[float, float]]) -> list[object]:
-    return [pytest.approx(point) for point in expected]
 
 
 def test_a_sweep_gives_every_figure_and_nothing_is_left_out() -> None:
@@ -84,6 +64,13 @@ def test_costs_are_apart_and_named() -> None:
     assert len(ours.series) == 5  # data sizes of 41 x 25 and of 20 x 50 MB are one
 
 
+def test_old_prices_are_said_below_their_costs() -> None:
+    old = {"prices_region": "eu-west-1", "prices_read_in": "2019-03"}
+    found = drawn([measured(partition_mb=mb, files=int(1000 / mb), **old) for mb in (25.0, 50.0)])
+    assert "The prices of eu-west-1 were looked up in 2019-03" in found["cost"].caption
+    assert "prices" not in found["phases"].caption
+
+
 def test_only_what_the_figure_is_about_differs_along_a_line() -> None:
     """Other batch sizes and workers at the same data would be other points of the same line."""
     runs = [*whole_sweep(), measured(files=41, batch_size=512, run_wall_s=1e6)]
@@ -125,6 +112,18 @@ def test_phases_are_of_one_worker() -> None:
     assert "Data size: 0.977 GB" in drawn(runs)["phases"].caption
 
 
+def test_medians_of_phases_are_said_to_add_up_to_no_median() -> None:
+    runs = [
+        measured(partition_mb=mb, files=int(1000 / mb), read_s=read, predict_s=predict, repeat=repeat)
+        for mb in (25.0, 50.0)
+        for repeat, (read, predict) in enumerate(((9.0, 0.0), (0.0, 9.0), (9.0, 9.0)), 1)
+    ]
+    said = "Each phase is its own median over the runs; the number beside a bar is their sum"
+    assert said in drawn(runs)["phases"].caption
+    single = [measured(partition_mb=mb, files=int(1000 / mb)) for mb in (25.0, 50.0)]
+    assert said not in drawn(single)["phases"].caption
+
+
 def test_phases_go_by_batch_size_where_partitions_do_not_differ() -> None:
     chart = drawn([measured(batch_size=size) for size in (16, 64)])["phases"]
     assert "by batch size" in chart.title
@@ -156,7 +155,17 @@ def test_runs_that_differ_in_two_things_at_once_are_no_line() -> None:
 
 def test_runs_that_are_not_whole_are_in_no_figure() -> None:
     runs = [measured(batch_size=size, complete=False, problem="lost") for size in (16, 64)]
-    assert set(charts(runs)[1].values()) == {"no run is complete", "no run is complete; no run is complete"}
+    assert set(charts(runs)[1].values()) == {"no run is complete"}
+
+
+def test_complete_runs_that_were_resumed_are_not_called_incomplete() -> None:
+    runs = [measured(batch_size=size, problem="the run was resumed") for size in (16, 64)]
+    lost = measured(complete=False, problem="lost")
+    for given in (runs, runs[:1], [*runs, lost]):
+        found, left_out = charts(given)
+        assert found == []
+        assert set(left_out.values()) == {"no run was done in one drive, so none has a wall clock to compare"}
+    assert "no run was done" not in "".join(charts([*runs, measured()])[1].values())
 
 
 def test_sets_are_marked_as_in_the_table() -> None:
@@ -252,13 +261,3 @@ def test_figures_that_cannot_be_written_whole_leave_those_that_were_there(tmp_pa
     with files_end_at(1000), pytest.raises(InputError, match="the figures cannot be written"):
         draw_figures([measured(batch_size=size) for size in (8, 64)], tmp_path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
-
-
-def test_sizes_do_not_chain_without_end() -> None:
-    assert len(set(levels([1.0, 1.04, 1.08, 1.12]).values())) == 2
-
-
-def test_sizes_that_nearly_follow_each_other_are_one() -> None:
-    found = levels([1.001, 1.025, 1.074, 2.0, 7.96, 7.98, 8.06, None])
-    assert [len({found[size] for size in sizes}) for sizes in ((1.001, 1.025, 1.074), (7.96, 7.98, 8.06))] == [1, 1]
-    assert len(set(found.values())) == 3

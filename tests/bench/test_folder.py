@@ -28,7 +28,7 @@ def test_what_must_stay_the_same_is_held_to(
         with pytest.raises(ClaimedError, match="skyfan version"):
             run_sweep(sweep(), out, store)
     model = root / "sky" / "models" / "tiny.onnx"
-    model.write_bytes(model.read_bytes() + b"\x00")
+    model.write_bytes(model.read_bytes() + b"\x32\x01x")  # the field doc_string
     with pytest.raises(ClaimedError, match=r"model .models/tiny.onnx, sha256"):
         run_sweep(sweep(), out, store)
 

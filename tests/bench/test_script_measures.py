@@ -83,7 +83,9 @@ def _cells(line: str) -> list[str]:
 
 def test_the_picture_of_phases_sets_the_script_aside(done: skyfan.Run) -> None:
     one = measure_run(done)
-    larger = structs.replace(one, run="b", partition_mb=50.0, started_at="2026-11-30T11:00:00.000+00:00")
+    larger = structs.replace(
+        one, run="b", partition_mb=50.0, data="sky/50MB", started_at="2026-11-30T11:00:00.000+00:00"
+    )
     svg = figure_svgs([structs.replace(one, partition_mb=25.0), larger])["phases"].svg.decode()
     assert "Without 'script'" in svg
     model = [structs.replace(item, script_s=0.0, predict_s=6.0) for item in (one, larger)]
@@ -123,7 +125,7 @@ def test_results_that_scripts_left_are_taken_for_what_they_say(
     script_run(store, asked, results=(0, 1, 2, 3))
     (run,) = import_results(root / "sky" / "results" / "one").runs
     assert not run.measurement.complete
-    assert "4 of 4 records has no 'total_cpu_time (seconds)'" in run.measurement.problem
+    assert "4 of 4 records have no 'total_cpu_time (seconds)'" in run.measurement.problem
 
 
 def test_a_model_beside_a_script_can_be_swept(tmp_path: Path, asked: Mapping[str, Any]) -> None:

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfan.bench.asked import asked_sweep
+from skyfan.bench.folder import Folder
+from skyfan.bench.remaining import Remaining
 from skyfan.bench.sweep import Configuration, Cut, Sweep, expected_s, label_of, plan_sweep
 from skyfan.errors import InputError, SurveyError
 from skyfan.keys import check_key
@@ -207,6 +209,22 @@ def test_a_profile_tells_how_long_it_takes_before_that() -> None:
     found = expected_s(wanted, CUTS[0], {}, profile(point(32, 1, 2, 100.0), point(32, 4, 2, 900.0)))
     assert found == pytest.approx(2.0 + 4 * (1275 / 100 + 25 * 0.01 + 0.5) / 2)
     assert expected_s(wanted, Cut("25MB", 25 * MB, None, 4), {}, profile(point(32, 1, 2, 100.0))) is None
+
+
+def test_files_that_share_a_task_share_its_fixed_time_and_its_worker() -> None:
+    """Eight files in two tasks keep two workers busy, however many there are."""
+    wanted = Configuration("25MB", 8, 32, 1, 4)
+    found = expected_s(wanted, CUTS[0], {}, profile(point(32, 1, 2, 100.0)), tasks=2)
+    assert found == pytest.approx(2.0 + (8 * (1275 / 100 + 25 * 0.01) + 2 * 0.5) / 2)
+    assert [sweep(keys={"world_size": 2}).tasks(files) for files in (1, 8)] == [1, 2]
+    assert sweep().tasks(8) == 8
+
+
+def test_the_time_that_is_told_knows_of_tasks_of_several_files(tmp_path: Path) -> None:
+    asked = sweep(files=(8,), workers=(2,), keys={"world_size": 2}, repeats=1)
+    plan = plan_sweep(asked, CUTS[:1], 2)
+    left = Remaining(asked, Folder(tmp_path), plan, profile(point(32, 1, 2, 100.0)))
+    assert left.time(plan.trials) == (pytest.approx(2.0 + (8 * (1275 / 100 + 25 * 0.01) + 2 * 0.5) / 2), 0)
 
 
 def test_what_is_not_asked_for_is_taken_from_the_payload(tmp_path: Path) -> None:

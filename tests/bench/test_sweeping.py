@@ -151,6 +151,20 @@ def test_what_cannot_work_is_said_before_any_run(root: Path, store: Store, out: 
     assert started(seen) == []
 
 
+def test_a_damaged_price_list_is_refused_before_anything_is_run(
+    store: Store, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "us-east-1.json").write_text("{}")
+    monkeypatch.setenv("SKYFAN_PRICES", str(tmp_path))
+    seen: Seen = []
+    with pytest.raises(InputError, match=r"prices us-east-1\.json: .*expected a list"):
+        look_ahead(sweep(), out, store)
+    with pytest.raises(InputError, match=r"prices us-east-1\.json: .*expected a list"):
+        run_sweep(sweep(), out, store, seen.append)
+    assert started(seen) == []
+    assert not out.exists()
+
+
 def test_every_event_has_the_measurement_that_is_kept(store: Store, out: Path) -> None:
     seen: Seen = []
     measured: list[Measurement] = run_sweep(sweep(), out, store, seen.append)

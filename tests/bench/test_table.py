@@ -33,6 +33,7 @@ from skyfan.bench.table import (
     seed_table,
     table_rows,
 )
+from skyfan.prices import load_prices
 
 
 def cells(measurements: list[Measurement]) -> list[dict[str, str]]:
@@ -169,6 +170,35 @@ def test_runs_that_can_be_compared_are_of_one_set() -> None:
     )
 
 
+def test_folders_of_other_sizes_are_other_data() -> None:
+    """Only the folder that says how a run's own partitions are cut is no part of the data's name."""
+    runs = [measured(run_wall_s=wall, data=f"sky/lsst/{gb}GB") for gb, wall in ((1, 10.0), (8, 30.0))]
+    rows = cells(runs)
+    assert [(row["set"], row["runs"], row[RUN_WALL]) for row in rows] == [("A", "1 of 1", "10"), ("B", "1 of 1", "30")]
+    assert "Rows of different data are in one table" in notes(runs)
+    assert len(cells([measured(data="sky/lsst/25MB"), measured(data="sky/lsst/24MB")])) == 1, (
+        "25,000,000 bytes are 24 MiB"
+    )
+    assert len(cells([measured(data="sky/lsst/25MB"), measured(data="sky/lsst/50MB")])) == 2
+
+
+def test_partitions_of_other_content_never_share_a_row() -> None:
+    """The same folder name may lie in two stores, or be filled anew."""
+    runs = [measured(run_wall_s=wall, data_sha256=letter * 64) for letter, wall in (("a", 10.0), ("b", 30.0))]
+    rows = cells(runs)
+    assert [(row["content"], row[RUN_WALL]) for row in rows] == [("aaaaaaaaaaaa", "10"), ("bbbbbbbbbbbb", "30")]
+    assert "differ in nothing but the content of their partitions" in notes(runs)
+    assert "content" not in cells([measured(data_sha256="a" * 64), measured(data_sha256="c" * 64, files=82)])[0]
+    assert len(cells([measured(data_sha256="a" * 64), measured()])) == 2, "what is not known is not taken for the same"
+
+
+def test_a_run_that_does_not_say_what_it_read_is_counted_with_those_that_do() -> None:
+    lost = measured(complete=False, problem="gone")
+    (row,) = cells([measured(data_sha256="a" * 64), lost])
+    assert row["runs"] == "1 of 2"
+    assert len(cells([measured(data_sha256="a" * 64), measured(data_sha256="b" * 64), lost])) == 3
+
+
 def test_repeated_partitions_are_said() -> None:
     run = measured(files=504, distinct_partitions=20)
     (row,) = cells([run])
@@ -177,9 +207,43 @@ def test_repeated_partitions_are_said() -> None:
     assert "distinct" not in notes([measured()])
 
 
-def test_costs_of_two_kinds_are_both_named() -> None:
-    (row,) = cells([measured(engine="aws", cost_kind="billed"), measured(engine="aws", cost_kind="at least")])
-    assert row[COST_KIND] == "at least or billed"
+def test_repeated_partitions_of_runs_that_are_not_whole_are_said_too() -> None:
+    (row,) = cells([measured(files=504, distinct_partitions=20, complete=False, problem="gone")])
+    assert (row["files"], row["runs"]) == ("504 (20 distinct)", "0 of 1")
+
+
+def test_a_lower_bound_is_in_no_median_beside_whole_bills() -> None:
+    bound = measured(engine="aws", cost_kind="at least", cost_usd=0.1, run="bench/bound")
+    runs = [measured(engine="aws", cost_kind="billed", cost_usd=usd) for usd in (0.3, 0.4, 0.5)]
+    (row,) = cells([*runs, bound, bound])
+    assert (row["runs"], row[COST], row[COST_KIND]) == ("5 of 5", "0.400", "billed")
+    assert "Bills with lines missing are in no median of a cost beside whole ones: bench/bound, bench/bound." in notes(
+        [*runs, bound, bound]
+    )
+    (row,) = cells([bound])
+    assert (row[COST], row[COST_KIND]) == ("0.100", "at least")
+    assert "Bills with lines missing" not in notes([bound])
+
+
+def test_a_cost_says_by_which_prices_and_that_they_are_old() -> None:
+    new = {"prices_region": "us-east-1", "prices_read_in": load_prices().read_in}
+    old = {"prices_region": "eu-west-1", "prices_read_in": "2019-03"}
+    said = notes([measured(**new)])
+    assert f"Costs are by the prices of us-east-1, looked up in {new['prices_read_in']}." in said
+    assert "months ago" not in said
+    said = notes([measured(**new), measured(**old), measured(batch_size=64, **old)])
+    both = f"eu-west-1, looked up in 2019-03, and us-east-1, looked up in {new['prices_read_in']}"
+    assert f"Costs are by the prices of {both}." in said
+    assert said.count("The prices of eu-west-1 were looked up in 2019-03, more than 12 months ago") == 1
+    assert "prices of" not in notes([measured(cost_usd=None, **old)])
+    odd = notes([measured(prices_region="x", prices_read_in="last year")])
+    assert "looked up in last year." in odd, "a table may say anything"
+    assert "prices of" not in notes([measured(), measured(complete=False, problem="gone", **old)])
+
+
+def test_a_cost_that_is_not_known_for_the_prices_says_so() -> None:
+    said = notes([measured(), measured(cost_usd=None, cost_problem="prices x: bad")])
+    assert "The cost of 1 run is not known: prices x: bad." in said
 
 
 def test_tasks_of_several_partitions_have_a_column() -> None:

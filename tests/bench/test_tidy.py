@@ -15,7 +15,7 @@ from skyfan.bench.measurement import Measurement
 from skyfan.bench.tidy import COLUMNS, read_tidy, write_tidy
 from skyfan.errors import InputError
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.text("'=+-@\t\r\na", max_size=5)
 counts = st.integers(0, 2**63 - 1)
 seconds = st.floats(allow_nan=False, allow_infinity=False)
 SPECIAL = {
@@ -52,6 +52,42 @@ def test_not_known_is_not_zero(name: str, tmp_path: Path) -> None:
     runs = [one(run_wall_s=0.0, rows=0), one(run_wall_s=None, rows=None)]
     read = read_tidy(write_tidy(runs, tmp_path / name))
     assert [(run.run_wall_s, run.rows) for run in read] == [(0.0, 0), (None, None)]
+
+
+FORMULAS = [
+    "=cmd|' C calc'!A0",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "'=1",
+    "''=1",
+    "''",
+    "'",
+    "'90s",
+    "-",
+    "",
+]
+
+
+def test_a_spreadsheet_takes_no_name_of_others_for_a_formula(tmp_path: Path) -> None:
+    runs = [one(run=text, data=text, machine=text, task_s_mean=-1.5) for text in FORMULAS]
+    path = write_tidy(runs, tmp_path / "runs.csv")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert not [row["run"] for row in rows if row["run"][:1] in set("=+-@\t\r\n")]
+    assert [row["run"] for row in rows][:2] == ["'=cmd|' C calc'!A0", "'+1"]
+    assert {row["task_s_mean"] for row in rows} == {"-1.5"}, "numbers stay numbers"
+    assert read_tidy(path) == runs
+    assert pq.read_table(write_tidy(runs, tmp_path / "runs.parquet")).column("run").to_pylist() == FORMULAS
+
+
+def test_an_apostrophe_that_was_written_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("origin,run,complete\nskyfan,'90s survey,true\n")
+    assert read_tidy(path)[0].run == "'90s survey"
 
 
 def test_other_libraries_read_it(tmp_path: Path) -> None:

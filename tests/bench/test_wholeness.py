@@ -24,13 +24,15 @@ FAULTS = [
     ([*records(40), record(41, folder="50MB")], "mixed", "2 different folders of data"),
     ([*records(41), record(data_path=None)], "damaged", "1 record without a data_path"),
     ([*records(40), record(41, **{"total_cpu_time (seconds)": ...})], "damaged", "1 of 41 records has no 'total_cpu"),
+    (records(41, batch_size=...), "damaged", "41 of 41 records have no 'batch_size'"),
+    (records(1), "partial", "1 partition, expected 41"),
     ([*records(40), record(41, **{"total_cpu_time (seconds)": float("nan")})], "damaged", "is NaN; expected a number"),
     ([*records(40), record(41, **{"total_cpu_memory (MB)": -3})], "damaged", "is -3; expected a number above 0"),
     ([*records(40), record(41, **{"total_cpu_memory (MB)": "1780"})], "damaged", "is a text; expected a number"),
     ([*records(40), record(41, **{"total_cpu_memory (MB)": True})], "damaged", "is true or false; expected a number"),
     ([*records(40), record(41, batch_size=0)], "damaged", "'batch_size' is 0; expected a whole number"),
     ([*records(40), record(41, batch_size=2.5)], "damaged", "'batch_size' is 2.5"),
-    ([*records(41), "a text"], "damaged", "1 of 42 records is a text; expected an object"),
+    ([*records(41), "a text"], "damaged", "1 of 42 records: a text; expected an object"),
     ([*records(40), record(41, data_path=[1])], "partial", "'data_path' is a list"),
     ({"0": record()}, "unreadable", "is an object; expected a list of records"),
     ([], "unreadable", "is an empty list"),
@@ -85,6 +87,15 @@ def test_a_payload_beside_says_how_many(tmp_path: Path) -> None:
         assert one(tmp_path).verdict == verdict, content
     assert one(tmp_path, expect=40).verdict == "complete"
     assert one(tmp_path, expect=41).verdict == "partial"
+
+
+def test_a_number_given_does_not_excuse_wrong_partitions(tmp_path: Path) -> None:
+    path = write(tmp_path, "x", records(4, result_path="x"))
+    for first, verdict in ((1, "complete"), (2, "mixed"), (101, "mixed")):
+        beside(path, data_map={str(rank): f"25MB/{rank}.pt" for rank in range(first, first + 4)})
+        run = one(tmp_path, expect=4)
+        assert run.verdict == verdict, first
+    assert "4 data_paths that the data_map of its payload.json does not have" in run.measurement.problem
 
 
 def beside(path: Path, name: str = "payload.json", **content: Any) -> None:

@@ -111,7 +111,7 @@ def test_the_speed_of_a_run_and_of_a_file(payload: Path, root: Path, finished: s
     assert "as a run's reports have it" in from_run
     path = tmp_path / "profile.json"
     path.write_bytes(profile().encode())
-    assert "500 rows/s a worker" in printed("--rows", 1e6, "--speed", path, "--engine", "local", "--workers", 1)
+    assert "500 rows/s per worker" in printed("--rows", 1e6, "--speed", path, "--engine", "local", "--workers", 1)
 
 
 def test_json_says_all_of_it_on_one_line() -> None:

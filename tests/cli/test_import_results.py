@@ -1,6 +1,7 @@
 """skyfan import-results: what it prints and writes, and what it exits with."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from bench.results import records, write
 from skyfan.bench.tidy import read_tidy
 from skyfan.cli.imports import import_results
 from skyfan.errors import InputError
+from skyfan.wording import with_extra
 
 WHOLE, CUT = "result-partition-25MB/1GB/1", "result-partition-25MB/1GB/2"
 
@@ -31,6 +33,16 @@ def test_whole_runs_end_with_0(results: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f"{WHOLE}/combined_data.json  complete, 41 records" in done.output
     assert done.output.splitlines()[-1] == "1 complete"
+
+
+def test_figures_without_their_extra_say_how_to_get_it(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "skyfan.bench.figures", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    error = call(results, "--figures", tmp_path / "figures").exception
+    assert isinstance(error, InputError)
+    assert str(error) == f"matplotlib is not installed, and the figures need it; {with_extra('plots')}"
 
 
 def test_runs_that_are_not_whole_end_with_3_and_say_why(results: Path, tmp_path: Path) -> None:

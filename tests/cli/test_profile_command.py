@@ -39,7 +39,7 @@ def test_it_prints_a_table_and_what_is_best(shell: Shell, model: Path) -> None:
     title, heads, *rest = done.stdout.splitlines()
     assert title.startswith("tiny.onnx on ")
     assert title.endswith(": measured, random rows")
-    assert heads.split("  ") == ["batch size", "threads", "workers", "rows/s a worker", "rows/s of all", "peak MiB"]
+    assert heads.split("  ") == ["batch size", "threads", "workers", "rows/s per worker", "rows/s of all", "peak MiB"]
     assert [line.split()[:3] for line in rest[:2]] == [["4", "1", "1"], ["8", "1", "1"]]
     text = "\n".join(rest)
     for said in (

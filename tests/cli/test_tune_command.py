@@ -1,6 +1,7 @@
 """skyfan tune, from a payload to a recommendation that a run then follows."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def test_aws_without_a_pilot_is_reckoned_and_says_so(job: Path, root: Path) -> N
     assert result.exit_code == 0, result.output
     assert "nothing was measured on AWS with" in result.stdout
     assert "skyfan aws deploy --memory" in result.stdout
+    assert re.search(r"tasks  partition MiB  batch  threads  function MB  processor  worker MiB\n", result.stdout)
     assert "--engine aws" in result.stdout
 
 

@@ -26,7 +26,7 @@ def test_a_profile_of_this_machine_is_taken_as_it_is() -> None:
     found = here(profile())
     assert (found.speed.s_per_row, found.speed.s_per_task, found.factor) == (1 / 500, 0.01, SURE_HERE)
     assert (found.task_spread, found.peak_memory_mb, found.row_bytes) == (0.03, 140.0, 20_520.0)
-    assert "500 rows/s a worker" in found.said[0]
+    assert "500 rows/s per worker" in found.said[0]
     assert here(profile(origin="reports")).speed.s_per_task == 0.01 + LOCAL_AFTER_TASK_S
 
 

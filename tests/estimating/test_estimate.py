@@ -1,14 +1,17 @@
 """Surveys that are made up, and payloads that are only reckoned."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 import skyfan
+from skyfan.cli.estimates import cost_rows, outlook_rows
 from skyfan.errors import InputError
 from skyfan.estimating.bill import MB_BYTES
 from skyfan.estimating.estimate import Asked, estimate
@@ -30,7 +33,6 @@ def test_the_original_survey_is_517_partitions() -> None:
     partition_bytes=st.integers(10**5, 10**9),
     world_size=st.one_of(st.none(), st.integers(1, 10**6)),
 )
-@settings(deadline=None)
 def test_what_is_made_up_adds_up(rows: int, row_bytes: float, partition_bytes: int, world_size: int | None) -> None:
     found = Volume.imagined(row_bytes=row_bytes, partition_bytes=partition_bytes, rows=rows, world_size=world_size)
     assert found.tasks <= found.partitions <= rows
@@ -52,6 +54,9 @@ def test_what_is_made_up_adds_up(rows: int, row_bytes: float, partition_bytes: i
         ({"rows": float("nan")}, "expected 1 to"),
         ({"rows": float("inf")}, "expected 1 to"),
         ({"rows": 1e20}, "expected 1 to"),
+        ({"data": "9" * 400 + "TB"}, "data: is more than 1e+20 bytes"),
+        ({"data": "9" * 5000}, "data: is more than 1e+20 bytes"),
+        ({"rows": 5.0, "partition_size": "9" * 400}, "partition size: is more than 1e+20 bytes"),
         ({"rows": 5.0, "partition_size": "1KB"}, "row of 20520 bytes"),
         ({"rows": 5.0, "workers": 2}, "workers: got 2"),
         ({"rows": 5.0, "engine": "local", "memory": 2048}, "memory: got 2048"),
@@ -108,9 +113,42 @@ def test_a_run_that_is_done_and_a_path_that_is_taken_are_reckoned_anew(
     _, again = estimate(asked, Asked(store=root))
     assert again.tasks == 4
     assert "all tasks are done" in again.warnings[0]
+    assert "as a run's reports have it" in again.basis[0]
     _, other = estimate(asked, Asked(store=root, batch_size=2, from_run=finished.id))
     assert "another payload" in other.warnings[0]
     assert "measured with batch size 4, not 2" in " | ".join(other.basis)
+
+
+number = st.one_of(st.sampled_from([0.0, 5e-324, 1e-300, 1e-9, 1.0, 9e14]), st.floats(0, 1e15, exclude_max=True))
+
+
+@given(
+    rate=number,
+    row_bytes=number,
+    seconds=st.tuples(number, number, number),
+    spread=number,
+    workers=st.integers(1, 10**14),
+    asked=st.sampled_from([{"rows": 1000.0}, {"data": "1TB"}, {"rows": 1e14}, {"rows": 5.0, "engine": "local"}]),
+)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_numbers_a_profile_has_it_is_reckoned_or_refused(
+    tmp_path: Path,
+    rate: float,
+    row_bytes: float,
+    seconds: tuple[float, float, float],
+    spread: float,
+    workers: int,
+    asked: dict[str, Any],
+) -> None:
+    times = dict(zip(("s_per_mb", "s_per_task", "s_per_cold_start"), seconds, strict=True))
+    found = profile(row_bytes=row_bytes, spread=spread, **times)
+    points = tuple(structs.replace(point, rows_per_s=rate, workers=workers) for point in found.points)
+    path = tmp_path / "profile.json"
+    path.write_bytes(structs.replace(found, points=points).encode())
+    with suppress(InputError):
+        title, known = estimate(None, Asked(speed=path, **asked))
+        assert title
+        outlook_rows(known), cost_rows(known)
 
 
 def test_a_profile_from_a_file_and_a_region_without_prices(root: Path, asked: dict[str, Any], tmp_path: Path) -> None:
@@ -118,7 +156,7 @@ def test_a_profile_from_a_file_and_a_region_without_prices(root: Path, asked: di
     path.write_bytes(profile().encode())
     _, found = estimate(None, Asked(rows=1e6, speed=path, region="xx-nowhere-9"))
     assert "500 rows/s" in found.basis[0]
-    assert any("xx-nowhere-9" in text for text in found.basis)
+    assert any("xx-nowhere-9" in text for text in found.warnings)
     path.write_text("{}")
     with pytest.raises(InputError, match="profile"):
         estimate(asked, Asked(store=root, speed=path))

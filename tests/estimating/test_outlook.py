@@ -162,6 +162,18 @@ def test_what_will_not_go_well_is_said(found: Any, said: str) -> None:
     assert said in warned(found())
 
 
+def test_memory_is_what_this_machine_or_its_container_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    for left_mb, needs in (
+        (299.0, "300 MiB are needed by 2 workers, and this machine has 299 left"),
+        (301.0, ""),
+        (None, ""),
+    ):
+        monkeypatch.setattr(cautions, "free_memory_mb", lambda left_mb=left_mb: left_mb)
+        said = warned(local(alike(10), workers=2))
+        assert needs in said
+        assert ("MiB" in said) == bool(needs)
+
+
 def test_of_what_goes_well_nothing_is_said() -> None:
     assert aws(alike(400)).warnings == ()
     assert local(alike(400), workers=1).warnings == ()

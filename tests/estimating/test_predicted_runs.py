@@ -146,7 +146,7 @@ def predict(store: Path, payload: dict[str, Any], workers: int, profile: Profile
 
 
 def compare(store: Path, found: Ratios) -> None:
-    """Add, of every predicted run, measured by predicted: of the map and of the whole run.
+    """Add, of every predicted run, measured / predicted: of the map and of the whole run.
 
     Each is between two short runs that its speed is taken from. If these differ, or one of the three had to wait for a
     core, the machine was not ours, and nothing is added.
@@ -193,7 +193,7 @@ def test_predictions_of_local_runs_are_within_15_per_cent(heavy: Path) -> None:
             return
     if any(len(pairs) < FEWEST for pairs in found.values()):
         pytest.skip("others use the cores of this machine: wall clocks say nothing of ours")
-    pytest.fail(f"measured by predicted, of map and run, medians: {medians(found)}; expected 1 +- {NEAR}")
+    pytest.fail(f"measured / predicted, of map and run, medians: {medians(found)}; expected 1 +- {NEAR}")
 
 
 def sleep_through(seconds: list[float], workers: int) -> float:
@@ -222,4 +222,4 @@ def test_a_map_of_sleeping_tasks_ends_when_it_is_predicted(monkeypatch: pytest.M
             tried.append(sleep_through(seconds, workers) / said.map_s)
         if all(abs(ratio - 1) <= NEAR for ratio in tried[-2:]):
             return
-    pytest.fail(f"measured by predicted, with 3 and 7 workers: {tried}; expected 1 +- {NEAR}")
+    pytest.fail(f"measured / predicted, with 3 and 7 workers: {tried}; expected 1 +- {NEAR}")

@@ -13,8 +13,9 @@ import skyfan
 from skyfan.errors import AwsError, InputError, StackError
 from skyfan.report import amounts, verdict, writing
 from skyfan.report.composing import compose
-from skyfan.report.document import Notice
-from skyfan.report.record import damaged, read_record
+from skyfan.report.document import Code, Notice
+from skyfan.report.record import damaged, moment, read_record
+from skyfan.report.sources import sources
 from skyfan.report.writing import write_report
 from skyfan.storage import Store
 
@@ -43,7 +44,7 @@ def test_a_measurement_is_no_more_complete_than_its_run(finished: skyfan.Run, ro
     (run_folder(root) / "reports" / "00002.json").unlink()
     found = read_record(finished, Store(str(root))).measurement
     assert not found.complete
-    assert "1 of 4 tasks without a valid report or part: 2" in found.problem
+    assert "1 of 4 tasks without a valid report or part (task 2)" in found.problem
     assert found.distinct_partitions is None
 
 
@@ -178,3 +179,42 @@ def test_a_name_that_is_not_utf8_can_be_written(finished: skyfan.Run, root: Path
     out = tmp_path / f"r.{form}"
     writing._write(compose([record], images=0, histories={}), out, form)
     assert "arn:?" in out.read_text()
+
+
+@pytest.mark.parametrize("versions", [{"python": ["3.11"]}, {"skyfan": []}, None])
+def test_a_version_that_is_not_known_is_not_this_one(
+    finished: skyfan.Run, root: Path, versions: dict[str, list[str]] | None
+) -> None:
+    if versions is None:
+        (run_folder(root) / "summary.json").unlink()
+    else:
+        change_summary(root, versions=versions)
+    commands = sources(read_record(finished, Store(str(root))))[-1]
+    assert isinstance(commands, Code)
+    assert (
+        commands.text.splitlines()[0]
+        == "# skyfan of a version that is not known: pip install . in the folder of its repository"
+    )
+
+
+def test_the_versions_that_ran_it_are_said_on_a_line(finished: skyfan.Run, root: Path) -> None:
+    change_summary(root, versions={"skyfan": ["0.0.8", "0.0.9\nrm -r ."]})
+    commands = sources(read_record(finished, Store(str(root))))[-1]
+    assert isinstance(commands, Code)
+    assert (
+        commands.text.splitlines()[0]
+        == "# skyfan 0.0.8 and 0.0.9 rm -r .: pip install . in the folder of its repository"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59+00:00"]
+)
+def test_a_time_that_no_run_can_have_is_none(text: str, finished: skyfan.Run, root: Path, tmp_path: Path) -> None:
+    assert moment(text) is None
+    for path in [run_folder(root) / "summary.json", *(run_folder(root) / "reports").iterdir()]:
+        said = json.loads(path.read_text())
+        for keys in (said, said.get("drive", {})):
+            keys |= {name: text for name in ("started_at", "ended_at") if name in keys}
+        path.write_text(json.dumps(said))
+    assert "not known" in made(finished, root, tmp_path / "r.md")

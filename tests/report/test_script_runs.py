@@ -117,6 +117,17 @@ def test_a_result_that_is_gone_leaves_its_task_undone(done: skyfan.Run, store: S
     assert "3 of 4 tasks done" in found.sentence
 
 
+def test_failed_tasks_whose_reports_were_not_read_are_counted_all_the_same(
+    store: Store, asked: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skyfan.report.record.MAX_FAILURES", 2)
+    monkeypatch.setattr("skyfan.report.execution.SHOWN_LOGS", 1)
+    run = script_run(store, asked, failed=dict.fromkeys(range(4), TRACE), tolerated_failure_count=4)
+    said = str(blocks(document(run, store), "execution"))
+    assert "Of 4 tasks that failed, the last attempts of 2 are below, in red." in said
+    assert "The logs of 3 more failed tasks are not shown." in said
+
+
 @pytest.mark.parametrize("form", ["html", "md"])
 def test_failed_tasks_show_the_last_lines_of_their_logs(
     failed: skyfan.Run, store: Store, tmp_path: Path, form: str

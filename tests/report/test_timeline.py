@@ -140,6 +140,20 @@ def test_failed_attempts_are_shown_below_the_workers_with_their_message() -> Non
     assert "1 task that failed" in said
 
 
+def test_of_more_failed_tasks_than_are_drawn_the_caption_says_how_many_there_are() -> None:
+    some = [Span(rank, NOW, NOW + 1, "", 0, 1) for rank in range(100)]
+    assert "Of 500 tasks that failed, the last attempts of 100 are below" in draw_gantt([span(0)], some, 500)[1]
+    assert "The last attempts of 100 tasks that failed are below" in draw_gantt([span(0)], some, 100)[1]
+
+
+def test_many_tasks_at_once_on_one_name_are_drawn_in_groups() -> None:
+    """As in containers, which all have one host's name and one number of a process, or with reports that name none."""
+    found = [span(0, 5 + n / 1000, "host:1", n) for n in range(1000)]
+    svg, said = draw_gantt(found, [])
+    assert "1,000 workers in 12 groups" in said
+    assert int(ElementTree.fromstring(svg).attrib["viewBox"].split()[3]) < 400
+
+
 def test_one_task_of_no_length_is_drawn() -> None:
     alone = [span(0, 0)]
     assert draw_progress(alone, None)

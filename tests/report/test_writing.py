@@ -131,7 +131,12 @@ def test_a_failed_run_says_so_loudly_with_what_to_do(root: Path, asked: dict[str
     run = skyfan.run(asked | {"tolerated_failure_count": 1}, store=root, workers=1)
     assert write_report([run], Store(str(root)), tmp_path / "r.html") is False
     page = check_harmless((tmp_path / "r.html").read_text())
-    for said in ("NOT COMPLETE", "1 of 4 tasks failed: 1; mend what their messages say", "PartitionError", "differ"):
+    for said in (
+        "NOT COMPLETE",
+        "1 of 4 tasks failed (task 1); mend what its message says",
+        "PartitionError",
+        "differ",
+    ):
         assert said in page.text, said
     assert page.text.index("NOT COMPLETE") < page.text.index("Workflow")
 
@@ -155,7 +160,7 @@ def test_a_report_that_was_deleted_after_the_summary_is_missed(
 ) -> None:
     (root / "sky" / "results" / "one" / "reports" / "00002.json").unlink()
     assert write_report([finished], Store(str(root)), tmp_path / "r.html") is False
-    assert "1 of 4 tasks without a valid report or part: 2" in Page((tmp_path / "r.html").read_text()).text
+    assert "1 of 4 tasks without a valid report or part (task 2)" in Page((tmp_path / "r.html").read_text()).text
 
 
 def change_reports(root: Path, **changes: Any) -> None:
@@ -235,7 +240,7 @@ def test_runs_of_different_models_share_a_report_that_says_so(
     page = check_harmless((tmp_path / "r.html").read_text())
     assert "2 different models" in page.text
     assert "Report of 2 runs" in page.text
-    assert "All 2 runs are complete." in page.text
+    assert "Both runs are complete." in page.text
     assert page.text.count('"result_path": "results/two"') == 1
 
 
@@ -274,7 +279,7 @@ def test_a_file_that_is_not_ours_is_left_alone(finished: skyfan.Run, root: Path,
 
 def test_a_missing_extra_is_named(finished: skyfan.Run, root: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("skyfan.report.writing.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"jinja2 and matplotlib is not installed.*skyfan\[plots\]"):
+    with pytest.raises(InputError, match=r"jinja2 and matplotlib is not installed.*pip install '\.\[plots\]'"):
         made(finished, root, tmp_path / "r.html")
 
 

@@ -1,6 +1,7 @@
 """A pilot on AWS: priced and asked first, run with each memory, and the stack put back whatever happens."""
 
 import hashlib
+import re
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from skyfan.errors import AwsError, BudgetError, ClaimedError, InputError, RunFa
 from skyfan.keys import RunKeys
 from skyfan.measure import Meter
 from skyfan.payload import parse_payload
+from skyfan.prices import PRICES_VARIABLE, shipped
 from skyfan.runs import Run
 from skyfan.tuning import aws_pilot
 from skyfan.tuning.asked import Asked
@@ -124,6 +126,18 @@ def test_without_consent_nothing_is_started(stack: None, machine: Machine, asked
         tune(asked, Wish(goal="cost"), wanted())
     assert not machine.calls
     assert memory_now() == "1769"
+
+
+def test_the_question_says_that_its_prices_are_old(
+    stack: None, asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = re.sub(r'"read_in": "[\d-]+"', '"read_in": "2019-03"', shipped()["us-east-1"].read_text())
+    (tmp_path / "us-east-1.json").write_text(text)
+    monkeypatch.setenv(PRICES_VARIABLE, str(tmp_path))
+    questions: list[str] = []
+    with pytest.raises(InputError, match="was not allowed"):
+        tune(asked, Wish(goal="cost"), wanted(), ask=lambda question: bool(questions.append(question)))
+    assert "(the prices of us-east-1 were looked up in 2019-03, more than 12 months ago" in questions[0]
 
 
 def test_what_may_cost_too_much_is_not_started(stack: None, machine: Machine, asked: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import shlex
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +16,6 @@ from skyfan.tuning.asked import Asked, decimal
 from skyfan.tuning.choosing import choose
 from skyfan.tuning.found import Found
 from skyfan.tuning.layout import layouts
-from skyfan.tuning.memory import free_memory_mb
 from skyfan.tuning.outcome import MARGIN, Ground, core_hour_usd, outcome_of
 from skyfan.tuning.recommendation import commands, keys, left_out, prefix_for
 from skyfan.tuning.setting import aws_settings, disturbed, local_settings, worth_trying
@@ -271,34 +269,6 @@ def test_a_folder_for_another_size() -> None:
     assert prefix_for("surveys/25MB", "50MB") == "surveys/50MB"
     assert prefix_for("25MB", "50MB") == "50MB"
     assert prefix_for("surveys/sdss", "50MB") == "surveys/sdss-50MB"
-
-
-@pytest.mark.parametrize(
-    ("meminfo", "limit", "outer", "expected"),
-    [
-        ("MemTotal: 9 kB\nMemAvailable:    2048 kB\n", "max", "max", 2.0),
-        ("MemAvailable: 9999 kB\n", str(3 * 1024**2), "max", 2.0),
-        ("MemAvailable: 9999 kB\n", "max", str(6 * 1024**2), 1.0),
-        ("MemAvailable: 512 kB\n", str(3 * 1024**2), "max", 0.5),
-        ("MemAvailable: x kB\n", str(1024**2), "max", 0.0),
-        ("MemAvailable: 9999 kB\n", "1", "max", 0.0),
-    ],
-)
-def test_free_memory(tmp_path: Path, meminfo: str, limit: str, outer: str, expected: float) -> None:
-    """The inner group takes 1 MiB now, and the one around it 5."""
-    (tmp_path / "meminfo").write_text(meminfo)
-    (tmp_path / "member").write_text("1:name=systemd:/other\n0::/outer/inner\n")
-    inner = tmp_path / "outer" / "inner"
-    inner.mkdir(parents=True)
-    for folder, most, mb in ((inner, limit, 1), (inner.parent, outer, 5)):
-        (folder / "memory.max").write_text(most + "\n")
-        (folder / "memory.current").write_text(f"{mb * 1024**2}\n")
-    assert free_memory_mb(tmp_path / "meminfo", tmp_path, tmp_path / "member") == expected
-
-
-def test_free_memory_of_another_system(tmp_path: Path) -> None:
-    none = tmp_path / "none"
-    assert (free_memory_mb(none, none, none) or 0) > 0
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from skyfan.bench.folder import Folder
 from skyfan.bench.measurement import Measurement
 from skyfan.bench.sweep import AWS, Configuration, Sweep, Trial
 from skyfan.bench.trial import estimates_of
+from skyfan.cost import Cost
 from skyfan.errors import BudgetError
+from skyfan.prices import age_warning
 from skyfan.storage import Store
 
 LEAST_USD = 0.000001
@@ -28,6 +30,8 @@ class Budget:
     """Over all runs that were ever started for the folder."""
     highs: dict[Configuration, float] = field(default_factory=dict)
     """USD that a run may cost, where its plan tells."""
+    said: set[str] = field(default_factory=set)
+    """Of the prices: once is enough."""
 
     @property
     def left_usd(self) -> float | None:
@@ -86,12 +90,19 @@ class Budget:
         elif high is None:
             self.watch(Noted(f"{measurement.run}: what it cost is not known, and --max-cost does not count it"))
 
+    def _say_age(self, cost: Cost) -> None:
+        old = age_warning(cost.region, cost.prices_read_in)
+        if old and old not in self.said:
+            self.said.add(old)
+            self.watch(Noted(old))
+
     def _price(self, trials: Sequence[Trial], prefixes: Mapping[str, str]) -> tuple[float, float]:
         """Return what the runs that read from these folders will cost: typically, and at most."""
         typical = high = 0.0
         for wanted, count in Counter(trial.configuration for trial in trials).items():
             if wanted.data in prefixes:
                 for estimate in estimates_of(self.sweep, Trial(wanted, 1), prefixes[wanted.data], self.store):
+                    self._say_age(estimate.typical)
                     self.highs[wanted] = float(estimate.high.total_usd)
                     typical += count * float(estimate.typical.total_usd)
                     high += count * self.highs[wanted]

@@ -1,17 +1,17 @@
 """What each figure of a benchmark shows: its panels, lines and bars, and the words below it. Nothing is drawn here."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from skyfan.bench.axes import AXES, MB_PER_GB
 from skyfan.bench.groups import Group, Quantiles
 from skyfan.bench.measurement import Measurement
-from skyfan.bench.slices import AXES, MB_PER_GB, Runs, Selection, settled
-from skyfan.bench.table import MARKS
+from skyfan.bench.slices import MOST_ORIGINS, Runs, Selection, settled
+from skyfan.bench.table import MARKS, of_prices
 
 PHASES = ("model", "open", "hash", "read", "predict", "script", "write", "other")
+MEDIANS = "Each phase is its own median over the runs; the number beside a bar is their sum, which no run need have. "
 SMALL_GB = 0.5
 """Below it, data sizes are in MB."""
 
@@ -96,7 +96,7 @@ WANTED = {
             (
                 "seed_throughput_gb_s",
                 "Original's 'throughput MB/s' (is GB/s)",
-                "GB/s, all data by one worker's mean time",
+                "GB/s, all data / mean time of one worker",
             ),
         ),
         "The sum of the workers' rates is what they would reach if never idle. The original's column divides all data "
@@ -119,7 +119,7 @@ WANTED = {
         "data",
         (
             ("cost_usd", "Cost", "USD"),
-            ("seed_cost_usd", "By the original's formula, which is no bill", "USD, memory used by mean time"),
+            ("seed_cost_usd", "By the original's formula, which is no bill", "USD, memory used times mean time"),
         ),
         "The original's formula takes the memory used and the mean time of a worker; AWS bills the memory configured "
         "and all of the time.",
@@ -161,26 +161,29 @@ def _lines(name: str, wanted: Wanted, runs: Runs) -> Chart | str:
     fields = [field for field, _, _ in wanted.panels]
     selections = runs.select(wanted.x, wanted.line, fields)
     x_label, scale = _abscissa(wanted.x, runs)
-    panels = []
+    panels, about = [], wanted.about
+    drawn = [group for item in selections[:MOST_ORIGINS] for group in item.groups]
     for field, title, y_label in wanted.panels:
         series = _series(selections, wanted.line, lambda group, field=field: group.quantiles(field), scale)  # type: ignore[misc]
         if series:
-            kinds = _cost_kinds(selections) if field == "cost_usd" else ""
+            kinds = ""
+            if field == "cost_usd":
+                kinds, about = _cost_kinds(drawn), " ".join([about, *of_prices(drawn)])
             panels.append(Panel(title + kinds, x_label, y_label, series))
     if not panels:
         return runs.why_not(wanted.x, fields)
     return Chart(
         name=name,
         title=wanted.title,
-        caption=_caption(selections, wanted.line, panels, wanted.about),
+        caption=_caption(selections, wanted.line, panels, about),
         legend=AXES[wanted.line].noun,
         panels=tuple(panels),
     )
 
 
-def _cost_kinds(selections: Sequence[Selection]) -> str:
+def _cost_kinds(drawn: Sequence[Group]) -> str:
     """Return what the costs of a figure are."""
-    kinds = {group.cost_kind for item in selections for _, _, group in item.members} - {""}
+    kinds = {group.cost_kind for group in drawn} - {""}
     return f": {', '.join(sorted(kinds))}" if kinds else ""
 
 
@@ -194,31 +197,22 @@ def _abscissa(x: str, runs: Runs) -> tuple[str, float]:
 
 def _series(selections: Sequence[Selection], line: str, of: Measured, scale: float = 1.0) -> tuple[Series, ...]:
     """Return a line for each value of `line` that has two points or more, by origin."""
-    values = sorted({value for item in selections for value, _, _ in item.members if value is not None})
+    shown = selections[:MOST_ORIGINS]
+    values = sorted({value for item in shown for value in item.lines if value is not None})
+    labels = AXES[line].labels([*values, None])
     found = []
-    for style, selection in enumerate(selections):
-        for value, members in _by_line(selection).items():
+    for style, selection in enumerate(shown):
+        for value, members in selection.lines.items():
             points = []
-            for x, group in sorted(members.items()):
+            for x, group in members.items():
                 spread = of(group)
                 if spread is not None:
                     points.append(Point(x * scale, spread.median, spread.min, spread.max))
             if len(points) > 1:
-                label = AXES[line].shown(value) if value is not None else f"{AXES[line].noun} not known"
                 mark = f"{MARKS[selection.mark % len(MARKS)]}: " if len(selections) > 1 else ""
                 colour = values.index(value) if value is not None else len(values)
-                found.append(Series(mark + label, colour, style, tuple(points)))
+                found.append(Series(mark + labels[value], colour, style, tuple(points)))
     return tuple(found)
-
-
-def _by_line(selection: Selection) -> dict[Any, dict[float, Group]]:
-    """Return value of the line -> place on the axis -> group; of groups that share a place the one with most runs."""
-    found: defaultdict[Any, dict[float, Group]] = defaultdict(dict)
-    for line, x, group in selection.members:
-        before = found[line].get(x)
-        if before is None or len(group.used) > len(before.used):
-            found[line][x] = group
-    return dict(sorted(found.items(), key=lambda item: item[0] or 0.0))
 
 
 def _caption(selections: Sequence[Selection], line: str, panels: Sequence[Panel], about: str) -> str:
@@ -241,17 +235,20 @@ def _phases(runs: Runs) -> Chart | str:
         selections = runs.select(x, line, fields)
         if selections:
             selection = selections[0]
-            lines = _by_line(selection)
-            value, members = max(lines.items(), key=lambda item: (len(item[1]), item[0] or 0.0))
-            stacks = [Stack(AXES[x].shown(place), _shares(group)) for place, group in sorted(members.items())]
+            value, members = max(selection.lines.items(), key=lambda item: (len(item[1]), item[0] or 0.0))
+            shown = structs.replace(selection, lines={value: members})
+            said = settled([shown, *selections[1:]], most=1)
+            stacks = [Stack(AXES[x].shown(place), _shares(group)) for place, group in members.items()]
+            sums = MEDIANS if any(len(group.used) > 1 for group in members.values()) else ""
             of = f"{AXES[line].noun.capitalize()}: {AXES[line].shown(value)}."
+            what = "Seconds of one worker: those of all tasks divided by the number of workers."
             return Chart(
                 name="phases",
                 title=f"Where a worker's time goes, by {AXES[x].noun}",
-                caption=f"Seconds of one worker: those of all tasks by their workers. {of} {settled([selection])}",
+                caption=f"{what} {sums}{of} {said}",
                 stacks=tuple(stacks),
             )
-    return f"{runs.why_not('partition', fields)}; {runs.why_not('batch', fields)}"
+    return "; ".join(dict.fromkeys(runs.why_not(x, fields) for x in ("partition", "batch")))
 
 
 def _shares(group: Group) -> dict[str, float]:

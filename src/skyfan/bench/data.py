@@ -82,11 +82,23 @@ def is_ready(sweep: Sweep, source: Source, cut: Cut, files: int, known: dict[str
     return prefix_of(sweep, source, cut, files) == prefix and (source.survey is None or bool(known.get(prefix)))
 
 
-def distinct_of(source: Source, cut: Cut, files: int) -> int:
-    """Return how many of so many partitions are different ones; a rest is not repeated."""
-    if files <= cut.count:
+def distinct_of(source: Source, cut: Cut, files: int, most: int) -> int:
+    """Return how many of so many partitions are different ones.
+
+    Parameters
+    ----------
+    source, cut
+    files : int
+        That a configuration reads.
+    most : int
+        That the largest configuration of that size reads. If these are repeated, all configurations read the repeated
+        ones, and a rest is not among them.
+    """
+    if most <= cut.count:
         return files
-    return len(whole(source.partitions)) if source.survey is None else max(1, source.survey.rows // (cut.rows or 1))
+    if source.survey is None:
+        return min(files, len(whole(source.partitions)))
+    return min(files, max(1, source.survey.rows // (cut.rows or 1)))
 
 
 def changed(bucket: Bucket, known: dict[str, str | None]) -> dict[str, bool]:

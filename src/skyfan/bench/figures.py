@@ -211,7 +211,7 @@ def _apart(values: Sequence[float], *, logarithmic: bool) -> list[float]:
 
 
 def _stacked(chart: Chart) -> Figure:
-    """Draw a bar a configuration, split by phase; beside it the small phases alone, so that they can be seen."""
+    """Draw one bar per configuration, split by phase; beside it the small phases alone, so that they can be seen."""
     drawn = Figure(figsize=(10.5, 1.9 + 0.55 * len(chart.stacks)), layout=_layout())
     whole, rest = drawn.subplots(1, 2, sharey=True)
     phases = [name for name in PHASES if any(stack.seconds.get(name, 0.0) > 0 for stack in chart.stacks)]

@@ -3,15 +3,19 @@
 import math
 import re
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from skyfan.bench.measurement import Measurement
+from skyfan.bench.measurement import AT_LEAST, Measurement
 from skyfan.cost import GB_BYTES
 
 _REPEATED = "repeated"  # a folder that 'skyfan bench' makes
-_SIZE = re.compile(r"\d+(?:\.\d+)?\s?[KMGT]i?B", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?([KMGT])i?B", re.ASCII | re.IGNORECASE)
+_IN_MB = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
+NEAR = 0.1
+"""Share by which partitions may differ from the size that their folder is called by: they hold whole rows."""
 
 
 class Origin(Struct, frozen=True, order=True):
@@ -24,7 +28,7 @@ class Origin(Struct, frozen=True, order=True):
     model: str
     model_sha256: str
     data: str
-    """Without the name of a partition's size: the same survey in other partitions is the same data."""
+    """Without the name of its partitions' own size: the same survey in other partitions is the same data."""
 
 
 class Configuration(Struct, frozen=True, order=True):
@@ -40,11 +44,13 @@ class Configuration(Struct, frozen=True, order=True):
     workers: int
     repeated: bool = False
     """Whether some partitions have the same content: data were repeated to be more than is on disk."""
+    content: str = ""
+    """Hash of what was read; empty if not known."""
 
     @property
     def crew(self) -> str:
         """How many workers, in words: on AWS and in the original system every task has its own."""
-        return "one a task" if self.workers and self.workers >= self.tasks > 1 else str(self.workers or "not known")
+        return "one per task" if self.workers and self.workers >= self.tasks > 1 else str(self.workers or "not known")
 
 
 class Quantiles(Struct, frozen=True):
@@ -69,8 +75,9 @@ class Group(Struct, frozen=True):
     """Not complete, or not a measurement of this configuration; each says why."""
 
     def values(self, name: str) -> list[float]:
-        """Return a field of every run that is used and knows it."""
-        return [float(value) for run in self.used if (value := getattr(run, name)) is not None]
+        """Return a field of every run that is used and knows it; of costs those of `priced`."""
+        runs = self.priced if name == "cost_usd" else self.used
+        return [float(value) for run in runs if (value := getattr(run, name)) is not None]
 
     def quantiles(self, name: str) -> Quantiles | None:
         """Return a field's median and range over the runs; None if none knows it."""
@@ -94,7 +101,8 @@ class Group(Struct, frozen=True):
     @property
     def distinct(self) -> int | None:
         """Partitions of different content, the fewest of any run; None if no run says it."""
-        return min((run.distinct_partitions for run in self.used if run.distinct_partitions), default=None)
+        known = (run.distinct_partitions for run in self.used or self.left_out if run.distinct_partitions)
+        return min(known, default=None)
 
     @property
     def repeated(self) -> bool:
@@ -102,9 +110,15 @@ class Group(Struct, frozen=True):
         return self.configuration.repeated
 
     @property
+    def priced(self) -> tuple[Measurement, ...]:
+        """Runs that costs are of: a bill with lines missing is none beside whole ones."""
+        known = tuple(run for run in self.used if run.cost_usd is not None)
+        return tuple(run for run in known if run.cost_kind != AT_LEAST) or known
+
+    @property
     def cost_kind(self) -> str:
         """What kind of cost `cost_usd` is; several are named all."""
-        return " or ".join(sorted({run.cost_kind for run in self.used if run.cost_usd is not None and run.cost_kind}))
+        return " or ".join(sorted({run.cost_kind for run in self.priced if run.cost_kind}))
 
 
 def groups(measurements: Iterable[Measurement]) -> list[Group]:
@@ -119,11 +133,18 @@ def groups(measurements: Iterable[Measurement]) -> list[Group]:
     -------
     list of Group
         Ordered by origin, then threads, batch size, partition size, number of partitions and workers. A group may have
-        runs that are left out only.
+        runs that are left out only. Such a run that does not say what it read is counted with those of its
+        configuration that do, if these all read the same.
     """
+    keys = [(configuration(run), run) for run in measurements]
+    known: defaultdict[Configuration, set[Configuration]] = defaultdict(set)
+    for key, _ in keys:
+        if key.content:
+            known[structs.replace(key, content="")].add(key)
     found: dict[Configuration, list[Measurement]] = {}
-    for measurement in measurements:
-        found.setdefault(configuration(measurement), []).append(measurement)
+    for key, run in keys:
+        alike = known.get(key, set()) if not is_usable(run) else set()
+        found.setdefault(next(iter(alike)) if len(alike) == 1 else key, []).append(run)
     return [
         Group(
             key,
@@ -142,7 +163,13 @@ def is_usable(run: Measurement) -> bool:
 def configuration(run: Measurement) -> Configuration:
     """Return what a run was asked to do."""
     origin = Origin(
-        run.origin, run.engine, run.machine, run.skyfan, run.model, run.model_sha256, _without_size(run.data)
+        run.origin,
+        run.engine,
+        run.machine,
+        run.skyfan,
+        run.model,
+        run.model_sha256,
+        _without_size(run.data, run.partition_mb),
     )
     return Configuration(
         origin=origin,
@@ -153,6 +180,7 @@ def configuration(run: Measurement) -> Configuration:
         tasks=run.tasks,
         workers=run.workers,
         repeated=run.distinct_partitions is not None and run.distinct_partitions < run.partitions,
+        content=run.data_sha256,
     )
 
 
@@ -162,9 +190,18 @@ def nominal_mb(size_mb: float) -> float:
     return float(whole) if whole and abs(size_mb - whole) <= 0.005 * whole else float(f"{size_mb:.3g}")
 
 
-def _without_size(data: str) -> str:
+def _without_size(data: str, partition_mb: float) -> str:
     """Return where data lie without the folders that only say how they are cut, and that they are repeated."""
-    return "/".join(name for name in data.split("/") if not _SIZE.fullmatch(name) and name != _REPEATED)
+    return "/".join(name for name in data.split("/") if name != _REPEATED and not _is_size(name, partition_mb))
+
+
+def _is_size(name: str, partition_mb: float) -> bool:
+    """Whether a folder is called by the size of the partitions in it."""
+    found = _SIZE.fullmatch(name)
+    if not found:
+        return False
+    size_mb = float(found[1]) * _IN_MB[found[2].upper()]
+    return abs(size_mb - partition_mb) <= NEAR * size_mb
 
 
 def _order(key: Configuration) -> tuple[object, ...]:
@@ -177,6 +214,7 @@ def _order(key: Configuration) -> tuple[object, ...]:
         key.tasks,
         key.workers,
         key.repeated,
+        key.content,
     )
 
 

@@ -1,27 +1,27 @@
 """Results of the original system as measurements: what its combined_data.json files say, and which are whole."""
 
-import os
 import statistics
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 from msgspec import Struct, structs
 
+from skyfan.bench.beside import Beside, Expected, said_beside
 from skyfan.bench.measurement import Measurement
+from skyfan.bench.measuring import origin_of
 from skyfan.bench.pathnames import Named, read_path
+from skyfan.bench.places import FILE_NAME, plain, result_files, telling_path
 from skyfan.bench.records import LEAST_SECONDS, Records, read_records
-from skyfan.bench.wholeness import Beside, Expected, Verdict, fullest_of_repeats, judge, said_beside
+from skyfan.bench.wholeness import Verdict, fullest_of_repeats, judge
 from skyfan.cost import GB_BYTES, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
 from skyfan.errors import InputError
 from skyfan.estimating.bill import MB_BYTES
-from skyfan.keys import natural
+from skyfan.summary import Summary
 from skyfan.tally import Spread
 
-FILE_NAME = "combined_data.json"
-_DEPTH = 5  # of folders, as in 25MB/1GB/Batches/128/1
 _SHOWN = 5
+_LONGEST = 100  # of a name that files of others have
 
 
 class Imported(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class Import(Struct, frozen=True, kw_only=True):
 
     @property
     def measurements(self) -> list[Measurement]:
-        """A measurement a file, also of those that are not complete: these say so, and are never averaged."""
+        """A measurement of each file, also of those that are not complete: these say so, and are never averaged."""
         return [run.measurement for run in self.runs]
 
     @property
@@ -92,66 +92,18 @@ def import_results(place: str | Path, *, expect: int | None = None) -> Import:
     if expect is not None and expect < 1:
         raise InputError(f"expect: got {expect}; expected the number of records of a run, 1 or more")
     skipped: list[str] = []
-    files = list(_files(place, skipped))
+    files = list(result_files(place, skipped))
     if not files:
         hint = f"; not read: {'; '.join(skipped[:_SHOWN])}" if skipped else ""
-        raise InputError(f"{_plain(str(place))}: no {FILE_NAME} in it{hint}; expected results of the original system")
+        raise InputError(f"{plain(str(place))}: no {FILE_NAME} in it{hint}; expected results of the original system")
     found: dict[str, _Read | Imported] = {}
     for name, file in files:
-        found[name] = _read(name, file, read_path(_telling(place, file)), expect)
+        found[name] = _read(name, file, read_path(telling_path(place, file)), expect)
     read = [item for item in found.values() if isinstance(item, _Read)]
     _learn_from_repeats(read)
     done = {item.name: _imported(item) for item in read}
     runs = (item if isinstance(item, Imported) else done[name] for name, item in found.items())
     return Import(runs=tuple(runs), skipped=tuple(skipped))
-
-
-def _files(place: Path, skipped: list[str]) -> Iterator[tuple[str, Path]]:
-    """Yield every file to read with the name it is shown by; note what is passed over."""
-    try:
-        root = place.resolve(strict=True)
-        if root.is_file():
-            yield _plain(str(place)), root
-            return
-        if not root.is_dir():
-            raise InputError(f"{_plain(str(place))}: neither a folder nor a file; expected one with {FILE_NAME}")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{_plain(str(place))}: cannot be read ({error}); expected a folder of results") from error
-    found: list[Path] = []
-    unread: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=unread.append):
-        linked = [name for name in folders if Path(folder, name).is_symlink()]
-        skipped += [f"{_relative(Path(folder, name), root)}: a link to a folder is not followed" for name in linked]
-        if FILE_NAME in names:
-            found.append(Path(folder, FILE_NAME))
-    skipped += [f"{_relative(Path(error.filename), root)}: {error.strerror}" for error in unread]
-    for file in sorted(found, key=lambda file: natural(str(file))):
-        name = _relative(file, root)
-        if not file.resolve().is_relative_to(root):
-            skipped.append(f"{name}: a link that leaves the folder is not followed")
-        elif not file.is_file():
-            skipped.append(f"{name}: not a file")
-        else:
-            yield name, file
-
-
-def _telling(place: Path, file: Path) -> str:
-    """Return the folders that say what a result is of: as they were given, and below; what lies above says nothing."""
-    root = place.resolve()
-    if root.is_file():
-        given = place.parent if not place.is_absolute() else Path(*place.parent.parts[-_DEPTH:])
-        return str(given)
-    given = Path(root.name) if place.is_absolute() or place == Path() else place
-    return str(given / file.parent.relative_to(root))
-
-
-def _relative(path: Path, root: Path) -> str:
-    return _plain(path.relative_to(root).as_posix())
-
-
-def _plain(text: str) -> str:
-    """Return a text with a question mark for whatever cannot be printed, lone surrogates too."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _read(name: str, file: Path, by_path: Named, expect: int | None) -> _Read | Imported:
@@ -164,10 +116,14 @@ def _read(name: str, file: Path, by_path: Named, expect: int | None) -> _Read | 
     named = _reconciled(by_path, records, notes)
     beside = said_beside(file.parent, records)
     if expect:
-        beside = Beside((Expected(expect, expect, "records", "the number given"),), lost=beside.lost)
-    elif named.files and not beside.sure:
+        given = Expected(expect, expect, "record", "the number given")
+        beside = structs.replace(beside, expected=(given,), all_paths=False)
+    elif named.files and beside.summary is None:
         by = f"{named.data_gb:g} GB of {named.partition_mb:g} MB partitions"
-        beside = structs.replace(beside, expected=(*beside.expected, Expected(*named.files, "partitions", by)))
+        beside = structs.replace(beside, expected=(*beside.expected, Expected(*named.files, "partition", by)))
+    if beside.damaged:
+        why = "damaged, a link, or of another version"
+        notes.append(f"the summary.json beside it cannot be read as one of skyfan's ({why}): it is not asked")
     if records.absent:
         keys = ", ".join(f"{key!r} ({count})" for key, count in records.absent.items())
         notes.append(f"keys that some records lack, and nothing here needs: {keys}")
@@ -208,7 +164,7 @@ def _learn_from_repeats(read: list[_Read]) -> None:
     counts = fullest_of_repeats([(sweep, item.records.count) for sweep, item in zip(sweeps, unknown, strict=True)])
     for sweep, item in zip(sweeps, unknown, strict=True):
         if sweep in counts:
-            fullest = Expected(counts[sweep], counts[sweep], "records", "the fullest runs beside it")
+            fullest = Expected(counts[sweep], counts[sweep], "record", "the fullest runs beside it")
             item.beside = structs.replace(item.beside, expected=(fullest,))
             item.notes.append(f"only the runs beside it say how many records it must have: {counts[sweep]:,}")
 
@@ -223,43 +179,62 @@ def _folder_of_sweep(name: str) -> str:
 
 def _imported(item: _Read) -> Imported:
     verdict, problem = judge(item.records, item.beside)
-    measurement = _measurement(item, _plain(problem))
+    measurement = _measurement(item, plain(problem))
     return Imported(measurement=measurement, verdict=verdict, records=item.records.count, notes=tuple(item.notes))
 
 
 def _measurement(item: _Read, problem: str) -> Measurement:
     """Return what the records say, and nothing that they do not: see docs/import-results.md, key by key."""
-    records, named, complete = item.records, item.named, not problem
-    tasks, partitions = (records.count, records.partitions) if complete else _wanted(item)
-    mb, size = named.partition_mb or 0.0, records.bytes
-    if records.ours and records.partitions:
-        mb = round(records.bytes / records.partitions / MB_BYTES, 3)
-    elif not records.ours:
-        size = round(records.partitions * mb * MB_BYTES)
+    records, named, summary, complete = item.records, item.named, item.beside.summary, not problem
+    extent = _extent(item, complete=complete)
     return Measurement(
         origin="imported",
         run=item.name,
         complete=complete,
         problem=problem,
-        machine=f"not known, device {_plain(' + '.join(sorted(records.devices)))[:40]}" if records.devices else "",
-        data=_data(records),
-        tasks=tasks,
-        partitions=partitions,
-        partition_mb=mb,
-        bytes_in=size,
+        data=_data(records, item.beside),
         rows=records.rows if records.ours else None,
         batch_size=next(iter(records.batch_sizes)) if len(records.batch_sizes) == 1 else named.batch_size or 0,
-        workers=0 if records.ours else tasks,
         repeat=named.repeat or 1,
-        **(_figures(records, size) if complete else {}),
+        **extent,
+        **(_by_summary(summary) if summary else _by_records(records, extent["tasks"])),
+        **(_figures(records, extent["bytes_in"]) if complete else {}),
     )
+
+
+def _extent(item: _Read, *, complete: bool) -> dict[str, Any]:
+    """Return tasks, partitions and their sizes: of a whole run what it had, else as many as there must be."""
+    records, summary, mb = item.records, item.beside.summary, item.named.partition_mb or 0.0
+    tasks, partitions = (records.count, records.partitions) if complete else _wanted(item)
+    if complete and summary:  # a list that a script left is several records, and what they say of data is its own
+        tasks, partitions = min(tasks, summary.tasks), summary.partitions
+    size = round(records.partitions * mb * MB_BYTES)
+    if records.ours or summary:
+        size = records.bytes if records.ours or summary is None else summary.bytes_in
+        read = partitions if complete else records.partitions
+        mb = round(size / read / MB_BYTES, 3) if read else mb
+    return {"tasks": tasks, "partitions": partitions, "partition_mb": mb, "bytes_in": size}
+
+
+def _by_summary(summary: Summary) -> dict[str, Any]:
+    """Return what a run's own summary says of where and by what it was run."""
+    known = {name: plain(text) for name, text in origin_of(summary).items()}
+    workers = summary.drive.workers if summary.drive.tasks == summary.tasks else 0  # of one drive, or not known
+    return {**known, "threads": summary.threads, "workers": workers}
+
+
+def _by_records(records: Records, tasks: int) -> dict[str, Any]:
+    """Return what records say of where they are from; in the original system every task has its own worker."""
+    devices = plain(" + ".join(sorted(records.devices)))[:40]
+    machine = f"not known, device {devices}" if devices else ""
+    return {"machine": machine, "workers": 0 if records.ours else tasks}
 
 
 def _wanted(item: _Read) -> tuple[int, int]:
     """Return tasks and partitions that a run must have: as many as the most demanding of what is expected says."""
-    least = {of: [each.least for each in item.beside.expected if each.of == of] for of in ("records", "partitions")}
-    files = max(least["partitions"], default=0)
-    tasks = max(least["records"], default=0) or files or item.records.count
+    least = {of: [each.least for each in item.beside.expected if each.of == of] for of in ("record", "partition")}
+    files = max(least["partition"], default=0)
+    tasks = max(least["record"], default=0) or files or item.records.count
     return tasks, max(tasks, files, item.records.partitions) if item.beside.expected else item.records.partitions
 
 
@@ -281,8 +256,12 @@ def _figures(records: Records, size_bytes: int) -> dict[str, Any]:
     return found
 
 
-def _data(records: Records) -> str:
-    """Return the folders of the partitions that were read."""
-    folders = sorted(records.folders - {""})
+def _data(records: Records, beside: Beside) -> str:
+    """Return the folders of the partitions that were read, in their bucket as far as that is known."""
+    bucket = beside.data_bucket
+    if not bucket and beside.summary:
+        bucket = f"bucket not known, of a run in {beside.summary.run.partition('/')[0]}"
+    folders = sorted(records.folders - {""}) or [""]
+    places = ["/".join(filter(None, (bucket[:_LONGEST], folder[:_LONGEST]))) for folder in folders[:_SHOWN]]
     more = f" and {len(folders) - _SHOWN} more" if len(folders) > _SHOWN else ""
-    return _plain(" + ".join(folder[:100] for folder in folders[:_SHOWN])) + more
+    return plain(" + ".join(places)) + more

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 SCRIPT = "script "
 """Begins the name of a script where the name of a model would stand."""
+AT_LEAST: Literal["at least"] = "at least"
 CostKind = Literal["", "rented", "billed", "at least"]
 """rented: the run's wall clock on whole on-demand machines. billed: on AWS, by Lambda's own lines.
 at least: on AWS, a lower bound, for lines were missing. Empty: no cost is known."""
@@ -36,6 +37,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     model_sha256: str = ""
     data: str = ""
     """`<data_bucket>/<data_prefix>`."""
+    data_sha256: str = ""
+    """Of the content of its partitions, whatever they are called: a hash of their sorted hashes. Empty if not known."""
     tasks: int = 0
     partitions: int = 0
     distinct_partitions: int | None = None
@@ -58,7 +61,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     map_wall_s: float | None = None
     """From the first task handed out to the end of the last."""
     task_s_mean: float | None = None
-    """Only for the original's formulas, which take means."""
+    """Only for the original's formulas, which take means; like these not known of a run that is not whole."""
     task_s_p50: float | None = None
     task_s_p95: float | None = None
     task_s_max: float | None = None
@@ -86,12 +89,19 @@ class Measurement(Struct, frozen=True, kw_only=True):
     rows_per_s_run_wall: float | None = None
     rows_per_s_map_wall: float | None = None
     rows_per_s_workers_sum: float | None = None
-    """Rows by seconds of work, times workers: what they would reach if never idle."""
+    """Rows divided by seconds of work, times workers: what they would reach if never idle."""
     bytes_per_s_map_wall: float | None = None
+    """Not known of a run that was resumed: its bytes are of all drives, its map's wall clock is of the last."""
 
     core_hours: float | None = None
     cost_usd: float | None = None
     cost_kind: CostKind = ""
+    cost_problem: str = ""
+    """Why its cost is not known, where the prices are at fault."""
+    prices_region: str = ""
+    """Whose prices the cost is by, as AWS names it."""
+    prices_read_in: str = ""
+    """Year and month in which the oldest of them was looked up."""
 
     seed_avg_runtime_s: float | None = None
     """The original's table: mean seconds of a task (its own: by torch's profiler)."""
@@ -100,4 +110,4 @@ class Measurement(Struct, frozen=True, kw_only=True):
     seed_cost_usd: float | None = None
     """The original's formula, which is no bill: see docs/cost.md."""
     seed_throughput_gb_s: float | None = None
-    """The original's column: all data by ONE worker's mean time, in GB/s; it prints this as MB/s."""
+    """The original's column: all data divided by the mean time of ONE worker, in GB/s; it prints this as MB/s."""

@@ -1,16 +1,18 @@
 """From a run, as its store shows it, to its measurement."""
 
+import hashlib
 import statistics
-from collections.abc import Collection, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
-from skyfan import __version__
-from skyfan.bench.measurement import SCRIPT, CostKind, Measurement
-from skyfan.cost import GB_BYTES, local_run, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
+from skyfan.bench.measurement import AT_LEAST, SCRIPT, CostKind, Measurement
+from skyfan.cost import GB_BYTES, Cost, local_run, seed_cost_usd, seed_throughput_all_data_by_one_worker_gb_s
+from skyfan.errors import InputError
 from skyfan.estimating.bill import MB_BYTES
 from skyfan.host import LAMBDA
+from skyfan.partitions import PartitionRef
 from skyfan.prices import load_prices
 from skyfan.runs import Run
 from skyfan.summary import Summary
@@ -30,9 +32,15 @@ class _Tasks(Struct):
     warm: list[float]
     peaks: list[float]
     sizes: list[int]
-    contents: set[str]
+    contents: dict[str, str]
+    """Key of a partition -> its hash."""
     batch_sizes: set[int]
     threads: set[int]
+
+    @property
+    def distinct(self) -> int | None:
+        """Partitions of different content; None if no report says a hash."""
+        return len(set(self.contents.values())) or None
 
 
 def measure_run(run: Run, *, repeat: int = 1, distinct_partitions: int | None = None) -> Measurement:
@@ -58,27 +66,25 @@ def measure_run(run: Run, *, repeat: int = 1, distinct_partitions: int | None = 
             origin="skyfan", run=run.id, complete=False, problem="the run did not come to its end", data=data
         )
     tasks = _read(run)
-    keys = [ref.key for task in run.tasks for ref in task.partitions]
+    planned = [ref for task in run.tasks for ref in task.partitions]
     problem = _problem(summary)
     wall, drive, phases = summary.drive.run_wall_s, summary.drive, summary.worker_seconds
-    cost, kind, core_hours = _cost(run, summary)
-    mean_s, mean_mb = _mean(tasks.seconds), _mean(tasks.peaks)
+    mean_s = mean_mb = None  # of a run that is not whole: means of survivors mislead
+    if summary.complete:
+        mean_s, mean_mb = _mean(tasks.seconds), _mean(tasks.peaks)
+    whole_drive = drive.tasks == summary.tasks_ok and drive.map_wall_s > 0
     other = phases.total - sum(float(getattr(phases, name)) for name in PHASES)
     return Measurement(
         origin="skyfan",
         run=run.id,
         complete=summary.complete,
         problem=problem,
-        engine=_engine(summary),
-        machine=" + ".join(summary.machines),
-        skyfan=", ".join(summary.versions.get("skyfan", [__version__])),
-        started_at=drive.started_at,
-        model=_program(summary),
-        model_sha256=summary.program.sha256 if summary.program else "",
+        **origin_of(summary),
         data=data,
+        data_sha256=content_of(planned, tasks.contents),
         tasks=summary.tasks,
-        partitions=len(keys),
-        distinct_partitions=distinct_partitions if distinct_partitions is not None else len(tasks.contents) or None,
+        partitions=len(planned),
+        distinct_partitions=distinct_partitions if distinct_partitions is not None else tasks.distinct,
         partition_mb=round(statistics.median(tasks.sizes) / MB_BYTES, 3) if tasks.sizes else 0.0,
         bytes_in=summary.bytes_in,
         rows=None if summary.script else summary.rows_out,
@@ -104,10 +110,8 @@ def measure_run(run: Run, *, repeat: int = 1, distinct_partitions: int | None = 
         rows_per_s_run_wall=round(drive.rows / wall, 1) if wall > 0 and not summary.script else None,
         rows_per_s_map_wall=summary.rows_per_s_map_wall or None,
         rows_per_s_workers_sum=summary.rows_per_s_workers_sum or None,
-        bytes_per_s_map_wall=round(summary.bytes_in / drive.map_wall_s, 1) if drive.map_wall_s > 0 else None,
-        core_hours=core_hours,
-        cost_usd=cost,
-        cost_kind=kind,
+        bytes_per_s_map_wall=round(summary.bytes_in / drive.map_wall_s, 1) if whole_drive else None,
+        **_cost(run, summary),
         seed_avg_runtime_s=mean_s,
         seed_memory_mb=mean_mb,
         seed_cost_usd=float(seed_cost_usd(summary.tasks, mean_s, mean_mb)) if mean_s and mean_mb else None,
@@ -117,8 +121,20 @@ def measure_run(run: Run, *, repeat: int = 1, distinct_partitions: int | None = 
     )
 
 
+def origin_of(summary: Summary) -> dict[str, Any]:
+    """Return what ran a run, where and when: fields of a measurement."""
+    return {
+        "engine": _engine(summary),
+        "machine": " + ".join(summary.machines),
+        "skyfan": ", ".join(summary.versions.get("skyfan", ())),
+        "started_at": summary.drive.started_at,
+        "model": _program(summary),
+        "model_sha256": summary.program.sha256 if summary.program else "",
+    }
+
+
 def _read(run: Run) -> _Tasks:
-    found = _Tasks([], [], [], [], [], set(), set(), set())
+    found = _Tasks([], [], [], [], [], {}, set(), set())
     for report in run.reports():
         found.seconds.append(report.seconds.total)
         if report.first_prediction_s is None:
@@ -127,10 +143,29 @@ def _read(run: Run) -> _Tasks:
             found.cold.append(report.seconds.total)
         found.peaks.append(report.peak_memory_mb)
         found.sizes.extend(ref.bytes for ref in report.partitions)
-        found.contents.update(ref.sha256 for ref in report.partitions if ref.sha256)
+        found.contents.update({ref.key: ref.sha256 for ref in report.partitions if ref.sha256})
         found.batch_sizes.add(report.batch_size)
         found.threads.add(report.threads)
     return found
+
+
+def content_of(planned: Iterable[PartitionRef], found: Mapping[str, str]) -> str:
+    """Return a hash of what a run was to read, the same for the same content under other names and in other tasks.
+
+    Parameters
+    ----------
+    planned : iterable of PartitionRef
+        All partitions of the run; those of an index have their hash.
+    found : mapping
+        Key of a partition -> its hash, as the tasks that read it say.
+
+    Returns
+    -------
+    str
+        Empty if the hash of one of them is not known.
+    """
+    hashes = [found.get(ref.key) or ref.sha256 or "" for ref in planned]
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest() if hashes and all(hashes) else ""
 
 
 def _problem(summary: Summary) -> str:
@@ -155,18 +190,29 @@ def _engine(summary: Summary) -> str:
     return "aws" if any(machine.startswith(LAMBDA) for machine in summary.machines) else "local"
 
 
-def _cost(run: Run, summary: Summary) -> tuple[float | None, CostKind, float | None]:
-    """Return what a run cost in USD, what kind of cost that is, and its core-hours where cores are one's own."""
+def _cost(run: Run, summary: Summary) -> dict[str, Any]:
+    """Return what is known of a run's cost, and its core-hours where cores are one's own: fields of a measurement."""
     if _engine(summary) == "aws":
         bill = run.bill
-        if bill is None:
-            return None, "", None
-        return float(bill.cost.total_usd), "billed" if bill.is_whole else "at least", None
-    workers = summary.drive.workers
-    if not workers:
-        return None, "", None
-    local = local_run(workers * summary.threads, summary.drive.run_wall_s, load_prices())
-    return float(local.rented.total_usd), "rented", float(round(local.core_hours, 6))
+        return _priced(bill.cost, "billed" if bill.is_whole else AT_LEAST) if bill is not None else {}
+    cores, wall_s = summary.drive.workers * summary.threads, summary.drive.run_wall_s
+    if not cores:
+        return {}
+    hours = {"core_hours": round(cores * wall_s / 3600, 6)}
+    try:
+        prices = load_prices()
+    except InputError as error:  # all else is known without them
+        return hours | {"cost_problem": str(error)}
+    return hours | _priced(local_run(cores, wall_s, prices).rented, "rented")
+
+
+def _priced(cost: Cost, kind: CostKind) -> dict[str, Any]:
+    return {
+        "cost_usd": float(cost.total_usd),
+        "cost_kind": kind,
+        "prices_region": cost.region,
+        "prices_read_in": cost.prices_read_in,
+    }
 
 
 def _mean(values: Sequence[float]) -> float | None:

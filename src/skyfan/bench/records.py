@@ -51,8 +51,10 @@ class Records(Struct):
     """None if a record does not know its own."""
     bytes: int = 0
     ranks: Counter[int] = field(default_factory=Counter)
+    lacking: Counter[str] = field(default_factory=Counter)
+    """Key that is needed -> how many records have none."""
     faults: Counter[str] = field(default_factory=Counter)
-    """What is wrong with a record -> how many have it."""
+    """What else is wrong with a record -> how many have it."""
     absent: Counter[str] = field(default_factory=Counter)
     """Key that is not needed, and null or not there -> how many lack it."""
 
@@ -67,13 +69,13 @@ class Records(Struct):
         return {path.rpartition("/")[0] for path in self.data_paths}
 
 
-def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
-    """Read a JSON file of unknown origin; NaN and infinity are read as floats.
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Read a file of unknown origin.
 
     Raises
     ------
     InputError
-        If it cannot be read, is larger than that, or is not JSON; the message has no path.
+        If it cannot be read, or is larger than that; the message has no path.
     """
     try:
         with path.open("rb") as file:
@@ -82,6 +84,18 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
         raise InputError(f"cannot be read ({error.strerror})") from error
     if len(data) > max_bytes:
         raise InputError(f"is larger than {max_bytes // 1024**2} MiB: not read")
+    return data
+
+
+def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
+    """Read a JSON file of unknown origin; NaN and infinity are read as floats.
+
+    Raises
+    ------
+    InputError
+        As `read_file`, and if it is not JSON.
+    """
+    data = read_file(path, max_bytes)
     try:
         return json.loads(data.decode("utf-8-sig"))
     except RecursionError as error:
@@ -100,15 +114,15 @@ def read_records(path: Path) -> Records:
     """
     content = read_json(path)
     if not isinstance(content, list):
-        raise InputError(f"is {_type(content)}; expected a list of records, one a worker")
+        raise InputError(f"is {_type(content)}; expected a list of records, one per worker")
     if not content:
-        raise InputError("is an empty list; expected a record a worker")
+        raise InputError("is an empty list; expected one record per worker")
     records = Records(count=len(content), ours=all(isinstance(item, dict) and _is_ours(item) for item in content))
     for item in content:
         if isinstance(item, dict):
             _add(records, item)
         else:
-            records.faults[f"is {_type(item)}; expected an object"] += 1
+            records.faults[f"{_type(item)}; expected an object"] += 1
     return records
 
 
@@ -121,9 +135,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _add(records: Records, item: Mapping[str, Any]) -> None:
-    for key in NEEDED:
-        if key not in item:
-            records.faults[f"has no {key!r}"] += 1
+    records.lacking.update(key for key in NEEDED if key not in item)
     records.absent.update(key for key in OTHERS if item.get(key) is None)
     for key, values in ((SECONDS, records.seconds), (MEMORY, records.memory_mb)):
         if key in item and _is_number(records, item, key):

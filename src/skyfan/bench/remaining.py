@@ -43,6 +43,7 @@ class Remaining:
             if found is not None and found.run_wall_s is not None:
                 walls.setdefault(trial.configuration.name, []).append(found.run_wall_s)
         known = [
-            expected_s(trial.configuration, cuts[trial.configuration.data], walls, self.profile) for trial in trials
+            expected_s(wanted, cuts[wanted.data], walls, self.profile, tasks=self.sweep.tasks(wanted.files))
+            for wanted in (trial.configuration for trial in trials)
         ]
         return sum(seconds for seconds in known if seconds is not None), known.count(None)

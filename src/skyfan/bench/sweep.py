@@ -65,6 +65,10 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Whether the workers are processes of this machine."""
         return self.engine != AWS and self.place.get("scheduler", HERE) == HERE
 
+    def tasks(self, files: int) -> int:
+        """Return in how many tasks a run over so many partitions reads them."""
+        return min(int(self.keys.get("world_size") or files), files)
+
     @property
     def starts_workers(self) -> bool:
         """Whether a run starts its workers, in the number that is asked for."""
@@ -158,7 +162,7 @@ def plan_sweep(sweep: Sweep, cuts: Sequence[Cut], cores: int) -> Plan:
     ----------
     sweep : Sweep
     cuts : sequence of Cut
-        One a partition size.
+        One per partition size.
     cores : int
         Of this machine, for workers that are not asked for by number.
 
@@ -175,7 +179,7 @@ def plan_sweep(sweep: Sweep, cuts: Sequence[Cut], cores: int) -> Plan:
     for cut in (cut for cut in cuts if not cut.problem):
         axes = (_counts(sweep, cut, impossible, notes), _unique(sweep.batch_sizes), _unique(sweep.threads))
         for files, batch_size, threads in product(*axes):
-            tasks = min(int(sweep.keys.get("world_size") or files), files)
+            tasks = sweep.tasks(files)
             for workers in _unique(sweep.workers) or (_default_workers(sweep, threads, tasks, cores),):
                 wanted = Configuration(cut.label, files, batch_size, threads, workers)
                 reason = _why_not(wanted, cut, tasks)
@@ -193,7 +197,12 @@ def plan_sweep(sweep: Sweep, cuts: Sequence[Cut], cores: int) -> Plan:
 
 
 def expected_s(
-    configuration: Configuration, cut: Cut, measured: Mapping[str, Sequence[float]], profile: Profile | None
+    configuration: Configuration,
+    cut: Cut,
+    measured: Mapping[str, Sequence[float]],
+    profile: Profile | None,
+    *,
+    tasks: int | None = None,
 ) -> float | None:
     """Return how long a run of a configuration takes, in seconds; None if nothing tells.
 
@@ -206,15 +215,18 @@ def expected_s(
         Wall clocks of runs, in seconds, by the name of their configuration.
     profile : Profile or None
         Of the model on this machine. All workers are taken for busy to the end, which the last tasks are not.
+    tasks : int, optional
+        In which it reads its partitions; by default one each.
     """
     if own := measured.get(configuration.name):
         return statistics.median(own)
     if profile is None or cut.rows is None:
         return None
-    workers = min(configuration.workers or configuration.files, configuration.files)
+    files, tasks = configuration.files, tasks or configuration.files
+    workers = min(configuration.workers or tasks, tasks)
     point = profile.point(configuration.batch_size, configuration.threads, workers)
-    task_s = cut.rows / point.rows_per_s + cut.bytes / MB_BYTES * profile.s_per_mb + profile.s_per_task
-    return profile.s_per_cold_start + configuration.files * task_s / workers
+    file_s = cut.rows / point.rows_per_s + cut.bytes / MB_BYTES * profile.s_per_mb
+    return profile.s_per_cold_start + (files * file_s + tasks * profile.s_per_task) / workers
 
 
 def _check(sweep: Sweep) -> None:

@@ -24,12 +24,13 @@ from skyfan.bench.trial import (
     result_path,
     run_command,
     run_id,
+    summary_of,
     with_known,
 )
 from skyfan.errors import InputError, RunStoppedError, StoreAbsentError
 from skyfan.host import usable_cores
 from skyfan.keys import check_bucket, check_key
-from skyfan.measure import utc_now
+from skyfan.prices import load_prices
 from skyfan.profiling.profile import Profile
 from skyfan.storage import Store
 from skyfan.wording import counted
@@ -47,6 +48,7 @@ def look_ahead(sweep: Sweep, out: Path, store: Store, *, profile: Profile | None
         As `run_sweep`, for all that can be known beforehand.
     """
     _check_store(sweep, store)
+    _check_prices(sweep)
     source = open_source(sweep, store)
     folder = Folder(out)
     with suppress(StoreAbsentError):  # nothing was begun in a store that is not there
@@ -105,6 +107,7 @@ def run_sweep(
         If it was interrupted; the same again goes on.
     """
     _check_store(sweep, store)
+    _check_prices(sweep)
     source = open_source(sweep, store)
     store.bucket(sweep.bucket, create="store")
     with locked(out):
@@ -204,9 +207,10 @@ class _Sweeping:
         path = self.folder.write(trial, PAYLOAD, msgspec.json.format(msgspec.json.encode(payload), indent=2) + b"\n")
         command = command_of(self.sweep, trial, path, self.store, overwrite=again, max_cost=self.budget.left_usd)
         self.budget.book(trial)
-        began_at = utc_now()
+        earlier = summary_of(self.sweep, trial, self.store)
         code, words = run_command(command, path.with_name("stderr.txt"))
-        measurement = measure_trial(self.sweep, trial, self.store, code, words, began_at=began_at)
+        before = earlier.drive.started_at if earlier is not None else ""
+        measurement = measure_trial(self.sweep, trial, self.store, code, words, before=before)
         self.budget.settle(trial, measurement)
         for name, data in evidence(self.store.bucket(self.sweep.bucket), result_path(self.sweep, trial)).items():
             self.folder.write(trial, name, data)
@@ -227,7 +231,7 @@ class _Sweeping:
                 self.store,
                 begun=self.folder.begun,
                 cut=cut,
-                distinct=distinct_of(self.source, cut, wanted.files),
+                distinct=distinct_of(self.source, cut, wanted.files, self.plan.most_files(cut.label)),
                 prefix=self.supply.prefixes[wanted.data],
                 like=next(filter(None, map(self.remaining.measured, others)), None),
             )
@@ -243,3 +247,9 @@ def _check_store(sweep: Sweep, store: Store) -> None:
         check_key(path, "bench: folder")
     if not store.shared:
         raise InputError(f"store {store.url}: its content is this process's alone; expected a folder or an S3 server")
+
+
+def _check_prices(sweep: Sweep) -> None:
+    """Check the list that every run is priced by; on AWS the plan of each run does, before the first."""
+    if sweep.engine != AWS:
+        load_prices()

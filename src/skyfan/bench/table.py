@@ -2,12 +2,16 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+from msgspec import structs
 
 from skyfan.bench.groups import Group, Origin, groups
 from skyfan.bench.measurement import SCRIPT, Measurement
 from skyfan.estimating.bill import MB_BYTES
+from skyfan.prices import age_warning
 from skyfan.wording import counted
 
 UNKNOWN = "–"  # noqa: RUF001  what a reader takes for "not known"
@@ -15,6 +19,7 @@ LISTED = 20
 """Runs that are left out, and named."""
 MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 _SPECIAL = re.compile(r"([\\`*\[\]|~])")
 
 Cell = Callable[[Group], str]
@@ -40,7 +45,7 @@ def seed_table(measurements: Iterable[Measurement]) -> str:
 
 
 def table_rows(measurements: Iterable[Measurement]) -> Table:
-    """Return a row a configuration: medians over its complete runs.
+    """Return one row per configuration: medians over its complete runs.
 
     Runs of different machines, models, data or origin never share a row; where they share the table, a column marks
     them, and the notes say what the marks are. A run that is not complete is in no figure, and is named.
@@ -60,6 +65,9 @@ def table_rows(measurements: Iterable[Measurement]) -> Table:
         return Table((), (), ("There is no run to show.", *_left_out(everything)))
     origins = sorted({group.configuration.origin for group in found})
     columns = dict(_columns())
+    unlike = _unlike_in_content(found)
+    if unlike:
+        columns["content"] = lambda group: group.configuration.content[:12] or UNKNOWN
     if len(origins) > 1:
         columns = {"set": lambda group: _mark(origins.index(group.configuration.origin)), **columns}
     cells = {name: [cell(group) for group in found] for name, cell in columns.items()}
@@ -67,21 +75,22 @@ def table_rows(measurements: Iterable[Measurement]) -> Table:
     absent = [name for name in cells if name not in known]
     if all(tasks == files for tasks, files in zip(cells["tasks"], cells["files"], strict=True)):
         known.pop("tasks", None)
-    notes = [*_origins(origins), *_differing(origins), *_repeated(found), *_left_out(everything), *_meanings(known)]
+    notes = [*_origins(origins), *_differing(origins), *unlike, *_repeated(found), *_left_out(everything)]
+    notes += [*_meanings(known), *_costs(found)]
     if absent:
         notes.append(f"Not known of any of these runs, so that there is no column: {'; '.join(absent)}.")
     return Table(tuple(known), tuple(zip(*known.values(), strict=True)), tuple(notes))
 
 
 RUN_WALL, MAP_WALL = "run, wall clock, s", "map, wall clock, s"
-TASK, COLD, WARM = "a task, median, s", "cold task, s", "warm task, s"
+TASK, COLD, WARM = "per task, median, s", "cold task, s", "warm task, s"
 PEAK = "largest peak memory of a worker, MB"
 RATE_RUN, RATE_MAP = "rows/s by the run's wall clock", "rows/s by the map's wall clock"
 MB_MAP, RATE_SUM = "MB/s by the map's wall clock", "rows/s, sum of the workers' rates"
 COST, COST_KIND = "cost, USD", "cost is"
 SEED_TIME, SEED_MEMORY = "original's avg runtime, s", "original's memory, MB"
 SEED_COST = "original's cost formula, USD"
-SEED_THROUGHPUT = "original's 'throughput MB/s' (is GB/s: all data by one worker's mean time)"
+SEED_THROUGHPUT = "original's 'throughput MB/s' (is GB/s: all data divided by the mean time of one worker)"
 
 
 def _columns() -> list[tuple[str, Cell]]:
@@ -148,7 +157,7 @@ def _count(number: int | None) -> str:
 
 def _files(group: Group) -> str:
     files = _count(group.configuration.partitions)
-    return f"{files} ({group.distinct:,} distinct)" if group.repeated else files
+    return f"{files} ({_count(group.distinct)} distinct)" if group.repeated else files
 
 
 def _mark(number: int) -> str:
@@ -158,6 +167,7 @@ def _mark(number: int) -> str:
 def described(origin: Origin) -> str:
     """Return in words whose runs these are."""
     by = f"run by skyfan {origin.skyfan}".strip() if origin.origin == "skyfan" else "imported results"
+    by += f" of skyfan {origin.skyfan}" if origin.origin == "imported" and origin.skyfan else ""
     named = origin.model if origin.model.startswith(SCRIPT) else f"model {origin.model}"
     model = named if origin.model else "model not known"
     return ", ".join(
@@ -189,6 +199,18 @@ def _differing(origins: Sequence[Origin]) -> list[str]:
     if not differ:
         return []
     return [f"Rows of different {', '.join(differ)} are in one table, marked in the column 'set': compare with care."]
+
+
+def _unlike_in_content(found: Sequence[Group]) -> list[str]:
+    """Say which rows would be one if the content of their partitions were not known."""
+    alike = Counter(structs.replace(group.configuration, content="") for group in found)
+    rows = sum(count for count in alike.values() if count > 1)
+    if not rows:
+        return []
+    said = (
+        f"{counted(rows, 'row')} differ in nothing but the content of their partitions: see the column 'content', the "
+    )
+    return [f"{said}first digits of a hash. They are of different data, or it is not known that they are not."]
 
 
 def _repeated(found: Sequence[Group]) -> list[str]:
@@ -225,6 +247,29 @@ def _meanings(known: Iterable[str]) -> list[str]:
         "configured, and is no bill; its throughput assumes that all workers start and end at once.",
     }
     return [text for name, text in meanings.items() if name in known or name == RUN_WALL]
+
+
+def _costs(found: Sequence[Group]) -> list[str]:
+    """Say by which prices costs are, and which costs are in no median."""
+    bounds = [run.run for group in found for run in group.used if run.cost_usd is not None and run not in group.priced]
+    notes = of_prices(found)
+    if bounds:
+        more = f" and {len(bounds) - LISTED:,} more" if len(bounds) > LISTED else ""
+        said = "Bills with lines missing are in no median of a cost beside whole ones"
+        notes.append(f"{said}: {', '.join(bounds[:LISTED])}{more}.")
+    problems = Counter(run.cost_problem for group in found for run in group.used if run.cost_problem)
+    return notes + [f"The cost of {counted(count, 'run')} is not known: {why}." for why, count in problems.items()]
+
+
+def of_prices(found: Sequence[Group]) -> list[str]:
+    """Return by which prices the costs of these runs are, and which of the prices are old, as sentences."""
+    priced = [run for group in found for run in group.priced]
+    lists = sorted({(run.prices_region, run.prices_read_in) for run in priced if run.prices_read_in})
+    if not lists:
+        return []
+    named = ", and ".join(f"{region}, looked up in {read_in}" for region, read_in in lists)
+    old = filter(None, (age_warning(region, read_in) for region, read_in in lists if _MONTH.fullmatch(read_in)))
+    return [f"Costs are by the prices of {named}.", *(f"{text[:1].upper()}{text[1:]}." for text in old)]
 
 
 def _line(cells: Sequence[str]) -> str:

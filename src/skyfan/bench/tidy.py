@@ -1,9 +1,10 @@
-"""The tidy table of measurements: one row a run, as Parquet or CSV, read back exactly as it was written."""
+"""The tidy table of measurements: one row per run, as Parquet or CSV, read back exactly as it was written."""
 
 import csv
 import difflib
 import io
 import math
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ COLUMNS = Measurement.__struct_fields__
 _REQUIRED = tuple(item.name for item in msgspec.structs.fields(Measurement) if item.required)
 _ARROW = {bool: DataType.bool(), int: DataType.int64(), float: DataType.float64(), str: DataType.utf8()}
 _BOOL = {"true": True, "false": False}
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+"""Begins a text that a spreadsheet would take for a formula, or one that such a text was written as."""
 
 
 def _kind(hint: Any) -> type:
@@ -46,7 +49,8 @@ def write_tidy(measurements: Iterable[Measurement], path: str | Path) -> Path:
     Parameters
     ----------
     measurements : iterable of Measurement
-        A row each, in this order. What is None is null, and empty in CSV.
+        A row each, in this order. What is None is null, and empty in CSV. There, text that a spreadsheet would take for
+        a formula has an apostrophe before it, which `read_tidy` takes off.
     path : str or Path
         Ends in .parquet or .csv.
 
@@ -131,6 +135,9 @@ def _as_csv(rows: list[dict[str, Any]]) -> bytes:
 def _text(value: Any, kind: type) -> str:
     if value is None:
         return ""
+    if kind is str:
+        text = str(value)
+        return f"'{text}" if _FORMULA.match(text) else text
     return str(value).lower() if kind is bool else str(kind(value))
 
 
@@ -144,7 +151,7 @@ def _from_csv(data: bytes, path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(body, 1):
         if len(line) != len(names):
-            raise InputError(f"{path}, row {number}: has {len(line)} cells; expected {len(names)}, one a column")
+            raise InputError(f"{path}, row {number}: has {len(line)} cells; expected {len(names)}, one per column")
         rows.append({name: _value(name, cell, f"{path}, row {number}") for name, cell in zip(names, line, strict=True)})
     return rows
 
@@ -153,6 +160,8 @@ def _value(name: str, cell: str, where: str) -> Any:
     kind = _KINDS[name]
     if not cell and name in _OPTIONAL:
         return None
+    if kind is str:
+        return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
     parse: Callable[[str], Any] = _BOOL.__getitem__ if kind is bool else kind
     try:
         return parse(cell)

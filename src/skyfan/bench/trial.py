@@ -14,7 +14,7 @@ from msgspec import structs
 from skyfan import api
 from skyfan.bench.folder import Begun, is_whole
 from skyfan.bench.measurement import Measurement
-from skyfan.bench.measuring import measure_run
+from skyfan.bench.measuring import content_of, measure_run
 from skyfan.bench.sweep import AWS, Cut, Sweep, Trial
 from skyfan.claim import release_claim
 from skyfan.errors import SkyfanError
@@ -24,6 +24,7 @@ from skyfan.payload import parse_payload
 from skyfan.runs import Run
 from skyfan.storage import Bucket, Store
 from skyfan.store_errors import translated
+from skyfan.summary import Summary
 from skyfan.task import Task
 from skyfan.watching import Priced, RunEvent
 
@@ -140,9 +141,12 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         raise
 
 
-def measure_trial(
-    sweep: Sweep, trial: Trial, store: Store, code: int, words: str, *, began_at: str = ""
-) -> Measurement:
+def summary_of(sweep: Sweep, trial: Trial, store: Store) -> Summary | None:
+    """Return the summary that lies where a run writes, of whichever run; None if there is none."""
+    return Run(store, sweep.bucket, result_path(sweep, trial)).summary
+
+
+def measure_trial(sweep: Sweep, trial: Trial, store: Store, code: int, words: str, *, before: str = "") -> Measurement:
     """Return what a run was measured to be; one that did not end well says why, and is no measure of anything.
 
     Parameters
@@ -150,8 +154,9 @@ def measure_trial(
     sweep, trial, store
     code, words
         Exit code and last words of its command.
-    began_at : str
-        When its command was started, UTC, ISO 8601: a run that began before was found finished, and is not this one.
+    before : str
+        When the run began whose summary lay there before its command was started: one that began then, to the
+        millisecond, was found finished, and is not this one. Clocks are not compared: on AWS there are two of them.
     """
     run = Run(store, sweep.bucket, result_path(sweep, trial))
     try:
@@ -160,8 +165,8 @@ def measure_trial(
         found = Measurement(origin="skyfan", run=run.id, complete=False, problem=str(error))
     if code and is_whole(found):  # it is of an earlier run, which this one did not come to overwrite
         found = Measurement(origin="skyfan", run=run.id, complete=False)
-    if is_whole(found) and found.started_at < began_at:
-        said = f"a run that began at {found.started_at} was found finished there; this one was to begin at {began_at}"
+    if is_whole(found) and before and found.started_at == before:
+        said = f"the run that began at {before} was found finished there, and none was begun"
         found = Measurement(origin="skyfan", run=run.id, complete=False, problem=said)
     if is_whole(found):
         return found
@@ -218,18 +223,22 @@ def with_known(
     with suppress(SkyfanError):
         tasks = Run(store, sweep.bucket, result_path(sweep, trial)).tasks
     sizes = [ref.bytes for task in tasks for ref in task.partitions]
-    files = trial.configuration.files
     known = {
         "machine": begun.machine or (like.machine if like else ""),
         "skyfan": begun.skyfan,
         "model": begun.model.name,
         "model_sha256": begun.model.sha256,
         "data": f"{sweep.data_bucket}/{prefix}",
-        "tasks": len(tasks) or min(int(sweep.keys.get("world_size") or files), files),
+        "data_sha256": like.data_sha256 if like else content_of([ref for task in tasks for ref in task.partitions], {}),
+        "tasks": len(tasks) or sweep.tasks(trial.configuration.files),
         **_asked(sweep, trial, measurement),
     }
     filled: dict[str, Any] = {name: getattr(measurement, name) or value for name, value in known.items()}
-    filled |= {"engine": sweep.engine, "repeat": trial.repeat, "distinct_partitions": distinct}
+    filled |= {
+        "engine": sweep.engine,
+        "repeat": trial.repeat,
+        "distinct_partitions": (like and like.distinct_partitions) or distinct,
+    }
     filled["workers"] = filled["workers"] or (like.workers if like else 0)
     filled["partition_mb"] = (
         like.partition_mb if like else round((statistics.median(sizes) if sizes else cut.bytes) / MB_BYTES, 3)

@@ -2,112 +2,19 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from msgspec import Struct
-
-from skyfan.bench.records import Records, read_json
-from skyfan.errors import InputError
+from skyfan.bench.beside import UNPAGED, Beside, Expected
+from skyfan.bench.records import Records
 from skyfan.wording import counted
 
-UNPAGED = 1000
-"""Keys that S3 lists at once: a listing that is not paged ends there."""
-BESIDE_BYTES = 16 * 1024**2
-"""Of a payload or summary beside a result."""
 _SHOWN = 5
-_LONGEST = 300  # of a problem quoted
-_COUNTS: dict[str, Literal["records", "partitions"]] = {"world_size": "records", "file_limit": "partitions"}
 
 Verdict = Literal["complete", "partial", "truncated", "mixed", "damaged", "unclear", "unreadable"]
 """partial: fewer records than workers. truncated: 1,000 records exactly. mixed: of several runs. damaged: a record that
 cannot be used. unclear: nothing says how many records there should be. unreadable: no list of records."""
 
 T = TypeVar("T", bound=Hashable)
-
-
-class Expected(Struct, frozen=True):
-    """How many records, or partitions, a run must have, and who says so."""
-
-    least: int
-    """0 if only the most is known."""
-    most: int | None
-    """None if only the least is known, as where a listing may have ended."""
-    of: Literal["records", "partitions"]
-    by: str
-
-    def found(self, records: Records) -> int:
-        """Return how many of them there are."""
-        return records.count if self.of == "records" else records.partitions
-
-    def settles(self, records: Records) -> bool:
-        """Return whether it is known by this that there are all: a most does so only once it is reached."""
-        found = self.found(records)
-        return (
-            self.most is not None
-            and max(self.least, 1) <= found <= self.most
-            and (self.least > 0 or found == self.most)
-        )
-
-    def __str__(self) -> str:
-        if self.most is None or not self.least:
-            return f"at {'least' if self.least else 'most'} {self.least or self.most or 0:,} by {self.by}"
-        span = f"{self.least:,}" if self.least == self.most else f"{self.least:,} or {self.most:,}"
-        return f"{span} by {self.by}"
-
-
-class Beside(Struct, frozen=True):
-    """What the files beside a result say of it."""
-
-    expected: tuple[Expected, ...] = ()
-    data_paths: frozenset[str] | None = None
-    """Partitions that the payload gave to the workers; None if it does not name them."""
-    lost: str = ""
-    """Why the run is not complete, as its own summary has it."""
-    sure: bool = False
-    """Whether skyfan's own summary says it, so that no name of a folder is needed."""
-
-
-def said_beside(folder: Path, records: Records) -> Beside:
-    """Return what the payload and, for skyfan's own results, the summary beside a result say of it."""
-    payload = _object(folder / "payload.json")
-    expected, data_paths = _of_data_map(payload.get("data_map"))
-    for key, of in _COUNTS.items():
-        count = _whole(payload.get(key))
-        if not count:
-            continue
-        by = f"{key} of its payload.json"
-        if of == "records" and count == UNPAGED:  # from the listing, perhaps, that ended there
-            expected += () if records.ours else (Expected(count, None, of, by),)
-        else:  # skyfan takes as many as there are, if there are fewer
-            expected += (Expected(0 if records.ours else count, count, of, by),)
-    summary = _object(folder / "summary.json") if records.ours else {}
-    tasks = _whole(summary.get("tasks"))
-    if tasks:
-        expected = (Expected(tasks, tasks, "records", "its summary.json"), *expected)
-    return Beside(expected, data_paths, _lost(summary), sure=bool(tasks))
-
-
-def _of_data_map(data_map: Any) -> tuple[tuple[Expected, ...], frozenset[str] | None]:
-    """Return how many records a map of worker to partitions asks for, and which partitions."""
-    if not isinstance(data_map, dict) or not data_map:
-        return (), None
-    count = len(data_map)
-    most = None if count == UNPAGED else count  # such a map comes from the listing that ended there
-    expected = (Expected(count, most, "records", "the data_map of its payload.json"),)
-    given = [value for value in data_map.values() if value is not None]  # null: a worker with nothing to read
-    paths = [path for value in given for path in (value if isinstance(value, list) else [value])]
-    named = all(isinstance(path, str) and path for path in paths)
-    return expected, frozenset(paths) if named else None
-
-
-def _lost(summary: Mapping[str, Any]) -> str:
-    """Return why a run is not complete by its own summary; nothing if it does not say that."""
-    if summary.get("complete") is not False:
-        return ""
-    problems = summary.get("problems")
-    first = problems[0] if isinstance(problems, list) and problems else None
-    return first[:_LONGEST] if isinstance(first, str) and first else "no reason given"
 
 
 def fullest_of_repeats(counts: Sequence[tuple[T, int]]) -> dict[T, int]:
@@ -130,12 +37,8 @@ def judge(records: Records, beside: Beside) -> tuple[Verdict, str]:
     found: list[tuple[Verdict, str]] = []
     if beside.lost:
         found.append(("partial", f"its summary.json says that the run is not complete: {beside.lost}"))
-    found += [*_of_number(records, beside.expected), *_of_names(records, beside.data_paths)]
-    found += [*_of_ranks(records), *_of_mixing(records)]
-    found += [
-        ("damaged", f"{count:,} of {counted(records.count, 'record')} {fault}")
-        for fault, count in records.faults.most_common(_SHOWN)
-    ]
+    found += [*_of_number(records, beside.expected), *_of_names(records, beside)]
+    found += [*_of_ranks(records), *_of_mixing(records, beside), *_of_content(records)]
     if not found:
         return "complete", ""
     return found[0][0], "; ".join(text for _, text in found)
@@ -147,9 +50,9 @@ def _of_number(records: Records, expected: Sequence[Expected]) -> list[tuple[Ver
     for item in expected:
         found = item.found(records)
         if found < item.least:
-            faults.append(("partial", f"{found:,} {item.of}, expected {item}: the others are lost"))
+            faults.append(("partial", f"{item.said(records)}, expected {item}: the others are lost"))
         elif item.most is not None and found > item.most:
-            faults.append(("mixed", f"{found:,} {item.of}, expected {item}: older results may be among them"))
+            faults.append(("mixed", f"{item.said(records)}, expected {item}: older results may be among them"))
     settled = any(item.settles(records) for item in expected)
     by = f", expected {'; '.join(map(str, expected))}" if expected else ""
     if records.count == UNPAGED and (faults or not settled):
@@ -160,11 +63,11 @@ def _of_number(records: Records, expected: Sequence[Expected]) -> list[tuple[Ver
     return faults
 
 
-def _of_names(records: Records, wanted: frozenset[str] | None) -> list[tuple[Verdict, str]]:
+def _of_names(records: Records, beside: Beside) -> list[tuple[Verdict, str]]:
     """Hold the partitions read against those that the payload names."""
-    found = set(records.data_paths)
+    found, wanted = set(records.data_paths), beside.data_paths
     faults: list[tuple[Verdict, str]] = []
-    if wanted is not None and (lost := len(wanted - found)):
+    if wanted is not None and beside.all_paths and (lost := len(wanted - found)):
         faults.append(("partial", f"{counted(lost, 'partition')} of the data_map of its payload.json without a record"))
     if wanted is not None and (other := len(found - wanted)):
         faults.append(("mixed", f"{counted(other, 'data_path')} that the data_map of its payload.json does not have"))
@@ -184,7 +87,7 @@ def _of_ranks(records: Records) -> list[tuple[Verdict, str]]:
     return faults
 
 
-def _of_mixing(records: Records) -> list[tuple[Verdict, str]]:
+def _of_mixing(records: Records, beside: Beside) -> list[tuple[Verdict, str]]:
     faults: list[tuple[Verdict, str]] = []
     repeated = sum(count > 1 for count in records.data_paths.values())
     if repeated:
@@ -195,7 +98,7 @@ def _of_mixing(records: Records) -> list[tuple[Verdict, str]]:
         "batch sizes": len(records.batch_sizes),
         "devices": len(records.devices),
         "result_paths": len(records.result_paths),
-        "folders of data": 0 if records.ours else len(records.folders),
+        "folders of data": 0 if records.ours or beside.summary else len(records.folders),
     }
     faults += [("mixed", f"{count} different {name}") for name, count in several.items() if count > 1]
     if records.without_data:
@@ -203,18 +106,11 @@ def _of_mixing(records: Records) -> list[tuple[Verdict, str]]:
     return faults
 
 
-def _object(path: Path) -> dict[str, Any]:
-    """Return the object in a file beside a result; empty if there is none that can be read."""
-    if path.is_symlink() or not path.is_file():
-        return {}
-    try:
-        content = read_json(path, BESIDE_BYTES)
-    except InputError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _whole(value: Any) -> int | None:
-    """Return a count, which the original's payloads have as a text too."""
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+def _of_content(records: Records) -> list[tuple[Verdict, str]]:
+    """Say what is wrong with single records."""
+    of = f"of {counted(records.count, 'record')}"
+    faults = [
+        f"{count:,} {of} {'has' if count == 1 else 'have'} no {key!r}" for key, count in records.lacking.most_common()
+    ]
+    faults += [f"{count:,} {of}: {fault}" for fault, count in records.faults.most_common(_SHOWN)]
+    return [("damaged", fault) for fault in faults]

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 @click.option("--data", metavar="SIZE", help="Without PAYLOAD: so much data, as in 1TB (1024^4 bytes).")
 @click.option("--rows", type=float, metavar="N", help="Without PAYLOAD: so many galaxies, as in 20e9.")
 @click.option("--partition-size", metavar="SIZE", help="Without PAYLOAD: of a partition. Default: 25MB.")
+@click.option(
+    "--model", metavar="KEY|NAME", help="Takes the place of PAYLOAD's model or script: its key, or one that ships."
+)
+@click.option("--file-limit", type=int, metavar="N", help="At most so many partitions of PAYLOAD.")
 @click.option("--world-size", type=int, metavar="N", help="Number of tasks.")
 @click.option("--batch-size", type=int, metavar="N", help="Rows that the model is given at once.")
 @click.option("--threads", type=int, metavar="N", help="Threads of one worker's model.")
@@ -44,10 +48,10 @@ def estimate(payload: str | None, json_lines: bool, **options: Any) -> None:
 
     Without PAYLOAD, a survey that is only thought of, by --data or --rows. Nothing is run or written, and AWS is not
     asked, unless the store is S3. The speed is that of --speed or --from-run, else of the tasks of PAYLOAD that are
-    done, else of the shipped model as it was measured once.
+    done, wherever they ran, else of the shipped model as it was measured once.
 
     \b
-    Example:  skyfan estimate examples/payloads/25MB-8GB.json
+    Example:  skyfan estimate examples/payloads/25MB-8GB.json --model photoz-sim-2
               skyfan estimate --data 1TB --partition-size 25MB --concurrency 10000 --account-concurrency 10000
     """
     from skyfan.estimating.estimate import Asked

@@ -16,7 +16,7 @@ INCOMPLETE = 3
 
 @click.command("import-results")
 @click.argument("place", metavar="FOLDER")
-@click.option("--out", metavar="FILE", help="Write one row a run: a .parquet or .csv file.")
+@click.option("--out", metavar="FILE", help="Write one row per run: a .parquet or .csv file.")
 @click.option("--table", is_flag=True, help="Print the table of all runs, as Markdown.")
 @click.option(
     "--figures", "folder", metavar="FOLDER", help="Draw the figures that the runs allow. Needs the extra `plots`."
@@ -79,13 +79,12 @@ def _print(found: "Import") -> None:
 def _draw(found: "Import", folder: Path, *, quiet: bool) -> None:
     from skyfan.bench.charts import charts
     from skyfan.errors import InputError
+    from skyfan.wording import with_extra
 
     try:
         from skyfan.bench.figures import draw_figures
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed, and the figures need it; install it with: pip install 'skyfan[plots]'"
-        ) from error
+        raise InputError(f"{error.name} is not installed, and the figures need it; {with_extra('plots')}") from error
     files = draw_figures(found.measurements, folder)
     if not quiet:
         click.echo(f"{folder}: {', '.join(file.name for file in files)}")

@@ -11,7 +11,7 @@ from skyfan.cli.group import json_option, store_option
 if TYPE_CHECKING:
     from skyfan.profiling.profile import Point, Profile
 
-HEADS = ("batch size", "threads", "workers", "rows/s a worker", "rows/s of all", "peak MiB")
+HEADS = ("batch size", "threads", "workers", "rows/s per worker", "rows/s of all", "peak MiB")
 
 
 def _numbers(_ctx: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -123,14 +123,17 @@ def _best(profile: "Profile") -> Iterator[tuple[str, str]]:
     ):
         yield (
             name,
-            f"{point}: {point.rows_per_s_workers_sum:,.1f} rows/s of all, {point.peak_memory_mb:,.0f} MiB a worker"
+            f"{point}: {point.rows_per_s_workers_sum:,.1f} rows/s of all, {point.peak_memory_mb:,.0f} MiB per worker"
             + (", the least memory within 5 % of the fastest" if name == "for both" else ""),
         )
 
 
 def _besides(profile: "Profile") -> Iterator[tuple[str, str]]:
     yield "new worker", f"{profile.s_per_cold_start:.2f} s to start, import and load the model"
-    yield "partitions", f"{1000 * profile.s_per_mb:.2f} ms a MiB to open and hash; {profile.row_bytes:,.0f} bytes a row"
+    yield (
+        "partitions",
+        f"{1000 * profile.s_per_mb:.2f} ms per MiB to open and hash; {profile.row_bytes:,.0f} bytes per row",
+    )
     yield "task", f"{1000 * profile.s_per_task:.1f} ms besides"
     yield (
         "scatter",

@@ -46,6 +46,9 @@ def _architectures(ctx: click.Context, option: click.Parameter, value: str | Non
 @click.option(
     "--engine", type=click.Choice(["local", "aws"]), default="local", show_default=True, help="Where it would run."
 )
+@click.option(
+    "--model", metavar="KEY|NAME", help="Takes the place of PAYLOAD's model or script: its key, or one that ships."
+)
 @click.option("--pilot-partitions", type=int, metavar="N", help="Read at most so many in the pilot. Default: 4.")
 @click.option("--seconds", type=float, metavar="S", help="Of the pilot, for each way that is measured. Default: 2.")
 @click.option(
@@ -141,14 +144,12 @@ def _check_out(out: Path) -> None:
 
 def _check_plot(plot: Path) -> None:
     from skyfan.errors import InputError
+    from skyfan.wording import with_extra
 
     try:
         from skyfan.tuning.plot import check_target
     except ImportError as error:
-        raise InputError(
-            f"plot {plot}: needs matplotlib, which is not installed; expected the extra 'plots': "
-            "pip install 'skyfan[plots]'"
-        ) from error
+        raise InputError(f"plot {plot}: needs matplotlib, which is not installed; {with_extra('plots')}") from error
     check_target(plot)
 
 

@@ -61,7 +61,7 @@ def _check(wanted: Wanted, store: Store) -> None:
     if wanted.name not in MAPPED:
         raise InputError(f"engine {wanted.name!r}: there is no such engine; expected one of {', '.join(ENGINES)}")
     if wanted.workers is not None and wanted.workers < 1:
-        raise InputError(f"workers: got {wanted.workers}; expected 1 or more, or nothing for one a core")
+        raise InputError(f"workers: got {wanted.workers}; expected 1 or more, or nothing for one per core")
     if not store.shared:
         raise InputError(
             f"store {store.url}: its content is this process's alone; workers need a folder or an S3 server"

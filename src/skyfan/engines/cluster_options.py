@@ -26,7 +26,7 @@ class ClusterOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 1
     cores: Annotated[_Count, Meta(description="Cores of a job.")] = 1
     processes: Annotated[
-        _Count | None, Meta(description="Worker processes of a job. Without it: one a core, as is best here.")
+        _Count | None, Meta(description="Worker processes of a job. Without it: one per core, as is best here.")
     ] = None
     memory: Annotated[str, Meta(description="Memory of a job, such as `4 GiB`.")] = "4 GiB"
     walltime: Annotated[

@@ -56,7 +56,7 @@ def open_cluster(scheduler: str | None, options: Path | None, workers: int | Non
     options : Path, optional
         File of `skyfan.engines.cluster_options`; for `slurm`.
     workers : int, optional
-        How many processes are to be started; by default one a core here, or what the options say.
+        How many processes are to be started; by default one per core here, or what the options say.
 
     Returns
     -------

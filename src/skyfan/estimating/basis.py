@@ -168,7 +168,7 @@ def _measured(profile: Profile, model: ModelRef | None, point: Point) -> Basis:
 def _origin(profile: Profile, point: Point) -> str:
     how = "measured by 'skyfan profile'" if profile.origin == "measured" else "as a run's reports have it"
     where = profile.machine or "a machine that is not known"
-    rate = f"{point.rows_per_s:,.0f} rows/s a worker on {where}"
+    rate = f"{point.rows_per_s:,.0f} rows/s per worker on {where}"
     return f"speed of {profile.model.name}: {rate}, {how}, {profile.measured_at[:10]}"
 
 

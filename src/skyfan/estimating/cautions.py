@@ -1,16 +1,16 @@
 """What of a run will not go as it is planned: the limits that it would meet."""
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from skyfan.aws.forecast import EXPRESS_S
 from skyfan.estimating.bill import CONTROL_MB
 from skyfan.estimating.fleet import CHILDREN
+from skyfan.estimating.memory import free_memory_mb
 from skyfan.estimating.place import Cloud, Place
 from skyfan.estimating.volume import Volume
 from skyfan.host import usable_cores
-from skyfan.wording import duration
+from skyfan.wording import counted, duration
 
 if TYPE_CHECKING:
     from skyfan.estimating.outlook import Outlook
@@ -120,13 +120,10 @@ def _of_machine(found: "Outlook", volume: Volume) -> Iterator[str]:
     peak = found.worker_peak_memory_mb
     if peak is None:
         yield "the memory of a worker was never measured for this model: 'skyfan profile' does"
-    elif found.workers * peak > _memory_mb():
+        return
+    left_mb = free_memory_mb()
+    if left_mb is not None and found.workers * peak > left_mb:
         yield (
-            f"{found.workers} workers take {found.workers * peak:,.0f} MiB, and this machine has {_memory_mb():,.0f}: "
-            "give fewer workers, or smaller partitions"
+            f"{found.workers * peak:,.0f} MiB are needed by {counted(found.workers, 'worker')}, and this machine has "
+            f"{left_mb:,.0f} left: give fewer workers, or smaller partitions"
         )
-
-
-def _memory_mb() -> float:
-    """Return the memory of this machine, MiB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**2

@@ -6,7 +6,7 @@ from skyfan.storage import READERS
 LOCAL_INITIALIZE_S, LOCAL_INITIALIZE_TASK_S = 0.12, 30e-6
 LOCAL_SUMMARIZE_S, LOCAL_SUMMARIZE_TASK_S = 0.01, 110e-6
 LOCAL_DISPATCH_S = 0.4e-3
-"""Of the driver, a task: it reads a report, tells of it and hands out the next."""
+"""Of the driver, per task: it reads a report, tells of it and hands out the next."""
 LOCAL_AFTER_TASK_S = 0.6e-3
 """From a worker's report until it has its next task: what no report can tell. All six in a folder, with the shipped
 model, on the machine of benchmarks/results/2026-11-24-scale.json, `ends`."""

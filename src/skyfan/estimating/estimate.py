@@ -19,7 +19,7 @@ from skyfan.estimating.outlook import Outlook, outlook
 from skyfan.estimating.place import Cloud, Machine, Place
 from skyfan.estimating.volume import Volume
 from skyfan.planning import Plan
-from skyfan.prices import DEFAULT_REGION, age_warning
+from skyfan.prices import DEFAULT_REGION
 from skyfan.profiling.measuring import profile_of_run
 from skyfan.profiling.profile import Profile, load_profile
 from skyfan.profiling.samples import refuse_script
@@ -40,6 +40,10 @@ class Asked(Struct, frozen=True, kw_only=True):
     rows: float | None = None
     """Without a payload: how many galaxies."""
     partition_size: str | None = None
+    model: str | None = None
+    """In place of the payload's, or of its script."""
+    file_limit: int | None = None
+    """Of the payload: at most so many partitions."""
     world_size: int | None = None
     batch_size: int | None = None
     threads: int | None = None
@@ -78,7 +82,7 @@ def estimate(payload: api.PayloadLike | None, asked: Asked) -> tuple[str, Outloo
     Raises
     ------
     InputError
-        If what is asked does not go together, or the payload runs a script.
+        If what is asked does not go together, or the payload runs a script and no model takes its place.
     SkyfanError
         As `skyfan.plan`.
     """
@@ -89,33 +93,32 @@ def estimate(payload: api.PayloadLike | None, asked: Asked) -> tuple[str, Outloo
     if payload is None:
         volume, title = _imagined(asked, profile), "a survey that is made up"
     else:
-        plan, notes = _plan(payload, asked)
-        profile = profile or _so_far(plan, asked)
+        plan, begun, notes = _plan(payload, asked)
+        profile = profile or (_so_far(plan, asked) if begun else None)
         volume, title = Volume.of(plan, profile.row_bytes if profile else ROW_BYTES), plan.payload.run_id
         notes = [*notes, *plan.warnings]
     volume = volume.with_run(batch_size=asked.batch_size, threads=asked.threads, max_concurrency=asked.concurrency)
     place, basis = _place(volume, profile, asked, on_aws=engine == AWS)
     prices, of_prices = prices_of(asked.region or DEFAULT_REGION, strict=False)
     found = outlook(volume, basis, place, prices, seed=asked.seed)
-    old = age_warning(prices.region, prices.read_in)
-    warnings = (*notes, *found.warnings, *([old] if old else []))
-    said = structs.replace(found, warnings=warnings, basis=(*found.basis, *of_prices))
-    return title, said
+    return title, structs.replace(found, warnings=(*notes, *found.warnings, *of_prices))
 
 
 def _check(payload: api.PayloadLike | None, asked: Asked, engine: str) -> None:
     """Refuse what has no meaning, before anything is read."""
-    refused = [] if payload is None else ["data", "rows", "partition_size"]
+    of_payload, made_up = ("model", "file_limit"), ("data", "rows", "partition_size")
+    places = dict.fromkeys(of_payload, "with a payload") | dict.fromkeys(made_up, "without a payload")
+    refused = list(of_payload if payload is None else made_up)
     refused += ["workers"] if engine == AWS else ["account_concurrency", "memory", "architecture", "children"]
     for name in refused:
         if getattr(asked, name) is not None:
-            where = "without a payload" if name in {"data", "rows", "partition_size"} else "with the other engine"
+            where = places.get(name, "with the other engine")
             raise InputError(
                 f"{name}: got {getattr(asked, name)!r}; expected it only {where}: leave it out, or see --engine"
             )
     if asked.speed is not None and asked.from_run is not None:
         raise InputError("speed: got a profile's file and a run as well; expected one of --speed and --from-run")
-    for name in ("world_size", "batch_size", "threads", "workers", "concurrency", "account_concurrency"):
+    for name in ("file_limit", "world_size", "batch_size", "threads", "workers", "concurrency", "account_concurrency"):
         value = getattr(asked, name)
         if value is not None and not 1 <= value <= 10**9:
             raise InputError(f"{name}: got {value}; expected 1 or more")
@@ -145,24 +148,27 @@ def _imagined(asked: Asked, profile: Profile | None) -> Volume:
     )
 
 
-def _plan(payload: api.PayloadLike, asked: Asked) -> tuple[Plan, list[str]]:
-    """Return the plan of what is still to do; of a run that is done, or of another payload's path, that of all."""
-    refuse_script(payload, "estimate")
-    options: dict[str, Any] = {"world_size": asked.world_size, "batch_size": asked.batch_size, "threads": asked.threads}
+def _plan(payload: api.PayloadLike, asked: Asked) -> tuple[Plan, bool, list[str]]:
+    """Return the plan of what is still to do, whether tasks of the run are done, and what is to be said of it.
+
+    Of a run that is done, and of another payload's path, it is the plan of all tasks.
+    """
+    if asked.model is None:
+        refuse_script(payload, "estimate")
+    names = ("model", "file_limit", "world_size", "batch_size", "threads")
+    options: dict[str, Any] = {name: getattr(asked, name) for name in names}
     try:
         plan = api.plan(payload, store=asked.store, **options)
-        again = "" if plan.pending else "all tasks are done: this is for doing them again"
+        begun, again = bool(plan.done), "" if plan.pending else "all tasks are done: this is for doing them again"
     except ClaimedError:
-        again = "the result path holds a run of another payload: this is for doing all tasks"
+        begun, again = False, "the result path holds a run of another payload: this is for doing all tasks"
     if again:
         plan = api.plan(payload, store=asked.store, overwrite=True, **options)
-    return plan, [again] if again else []
+    return plan, begun, [again] if again else []
 
 
 def _so_far(plan: Plan, asked: Asked) -> Profile | None:
-    """Return what the tasks that are done tell of the speed, if there are any."""
-    if not plan.done:
-        return None
+    """Return what the tasks that are done tell of the speed, if they do."""
     run = api.open_run(plan.payload, store=asked.store)
     with suppress(InputError):  # of several models, or without a worker's start
         return profile_of_run(run)

@@ -13,6 +13,7 @@ from skyfan.planning import Plan
 from skyfan.task import ModelRef, Task
 
 MOST_ROWS = 10**14  # 100 times what there may be of galaxies in the observable universe
+MOST_BYTES = 10**20  # of these rows and more
 
 
 class Share(Struct, frozen=True):
@@ -78,15 +79,18 @@ class Volume(Struct, frozen=True, kw_only=True):
         rows: float | None = None,
         world_size: int | None = None,
     ) -> "Volume":
-        """Make one up: so much data, or so many rows, in partitions of at most that size, a task each or `world_size`.
+        """Make one up: so much data or so many rows in partitions of at most that size, a task each or `world_size`.
 
         Raises
         ------
         InputError
-            If not one of data and rows is given, or not one row fits into a partition.
+            If not one of data and rows is given, not one row fits into a partition, or there is more than can be.
         """
         if (data_bytes is None) == (rows is None):
             raise InputError("estimate: expected a payload, or one of --data and --rows for a survey that is made up")
+        for name, size in (("data", data_bytes), ("partition size", partition_bytes)):
+            if size is not None and size > MOST_BYTES:
+                raise InputError(f"{name}: is more than {MOST_BYTES:g} bytes; expected at most that")
         count = round(rows) if rows is not None and math.isfinite(rows) else int((data_bytes or 0) // row_bytes)
         if not 1 <= count <= MOST_ROWS:
             raise InputError(f"rows: got {rows if rows is not None else count:g}; expected 1 to {MOST_ROWS:g}")

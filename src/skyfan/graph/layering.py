@@ -111,7 +111,7 @@ def _levels(nodes: int, links: Sequence[Link], upwards: set[int]) -> list[int]:
 
 
 def _chains(links: Sequence[Link], upwards: set[int], levels: Sequence[int]) -> tuple[list[Chain], dict[int, int]]:
-    """Cut each link into cells, one a layer; return the chains, and each cell's layer."""
+    """Cut each link into cells, one per layer; return the chains, and each cell's layer."""
     layer_of = {node: 2 * level for node, level in enumerate(levels)}
     chains = []
     for number, link in enumerate(links):

@@ -171,7 +171,7 @@ def _path(route: Route) -> str:
     for to_x, to_y in rest:
         if abs(to_x - x) < STRAIGHT:
             line = f"L{_number(to_x)} "
-            if parts[-1].startswith(line):  # a long edge is one line, not one a row
+            if parts[-1].startswith(line):  # a long edge is one line, not one per row
                 parts.pop()
             parts.append(line + _number(to_y))
         else:

@@ -77,7 +77,7 @@ def simulate(
     seed : int
         0 to 2^31 - 1.
     workers : int, optional
-        Processes; by default one a core. With 1 the work is done in this process. With more, a script that calls
+        Processes; by default one per core. With 1 the work is done in this process. With more, a script that calls
         this needs the usual `if __name__ == "__main__":`.
     progress : callable, optional
         Called with rows done and rows in all.

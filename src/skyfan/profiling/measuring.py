@@ -62,6 +62,7 @@ def measure_profile(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     threads: Sequence[int] = THREADS,
     workers: Sequence[int] | None = None,
+    at_once: int | None = None,
     seconds: float = SECONDS,
     rounds: int = ROUNDS,
     watch: Watch = lambda said: None,
@@ -79,6 +80,8 @@ def measure_profile(
         Takes the place of the payload's.
     batch_sizes, threads, workers : sequence of int
         Every combination is measured. `workers` are processes side by side; default 1, and as many as fill the cores.
+    at_once : int, optional
+        Workers that may be side by side, at most.
     seconds : float
         About how long each combination is measured, over all rounds, once its workers are up.
     rounds : int
@@ -93,7 +96,7 @@ def measure_profile(
     SkyfanError
         If nothing could be measured.
     """
-    ways = plan_ways(batch_sizes, threads, workers)
+    ways = plan_ways(batch_sizes, threads, workers, at_once)
     check_number("seconds", seconds, 0.05, MAX_SECONDS)
     check_number("rounds", rounds, 1, MAX_ROUNDS)
     load = os.getloadavg()[0]
@@ -201,7 +204,7 @@ def _try_all(plan: _Plan, rounds: int, watch: Watch) -> tuple[dict[Way, list[lis
                 watch(failed[-1])
                 continue
             trials[way].append(seen)
-            watch(f"round {number} of {rounds}: {way}: {_rows_per_s(seen):,.0f} rows/s a worker")
+            watch(f"round {number} of {rounds}: {way}: {_rows_per_s(seen):,.0f} rows/s per worker")
     if not trials:
         raise RunFailedError(f"nothing could be measured; {failed[0]}")
     return trials, failed

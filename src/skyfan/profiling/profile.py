@@ -20,8 +20,9 @@ from skyfan.task import ModelRef, Report
 from skyfan.wording import counted
 
 SCHEMA = 1
-MAX_POINTS = 10_000
-MAX_TEXT = 500
+MAX_POINTS, MAX_TEXT = 10_000, 500
+MOST = 1e15
+LEAST_ROWS_PER_S = 0.001  # to which rates are rounded
 _AGAIN = "make it anew with 'skyfan profile --out'"
 
 
@@ -269,11 +270,13 @@ def _faults(profile: Profile) -> Iterator[str]:
         yield f"has {counted(len(profile.points), 'point')}; expected 1 to {MAX_POINTS:,}"
     for what in (profile, *profile.points):
         for field, value in structs.asdict(what).items():
-            if isinstance(value, int | float) and not (0 <= value < 1e15):
-                yield f"{field} is {value:g}; expected 0 or more"
+            if isinstance(value, int | float) and not (0 <= value < MOST):
+                yield f"{field} is {max(-MOST, min(value, MOST)):g}; expected 0 or more, and less than {MOST:g}"
+    if profile.row_bytes < 1:
+        yield f"row_bytes is {profile.row_bytes:g}; expected 1 or more"
     for point in profile.points:
-        if min(point.batch_size, point.threads, point.workers, point.rows) < 1 or point.rows_per_s <= 0:
-            yield "a point has a batch size, threads, workers, rows or rows_per_s of 0; expected more"
+        if min(point.batch_size, point.threads, point.workers, point.rows) < 1 or point.rows_per_s < LEAST_ROWS_PER_S:
+            yield f"a point has a batch size, threads, workers or rows of 0, or rows_per_s below {LEAST_ROWS_PER_S}"
     texts = [profile.machine, profile.data, profile.model.name, profile.model.sha256, profile.measured_at]
     for text in itertools.chain(texts, profile.notes, *profile.versions.items()):
         if len(text) > MAX_TEXT or not text.isprintable():

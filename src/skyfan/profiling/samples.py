@@ -116,8 +116,8 @@ def refuse_script(source: Payload | Mapping[str, Any] | str | Path, what: str) -
     if payload.is_script:
         raise InputError(
             f"{what}: its tasks run the script {payload.script!r}, whose rows and speed skyfan does not know; expected "
-            "a payload with a model. To learn what the script takes, run it with a small file_limit "
-            "('skyfan run PAYLOAD --allow-scripts --file-limit 4') and look at 'skyfan report'"
+            "a payload with a model: --model takes one in place of the script. To learn what the script takes, run it "
+            "with a small file_limit ('skyfan run PAYLOAD --allow-scripts --file-limit 4') and look at 'skyfan report'"
         )
 
 

@@ -49,8 +49,13 @@ class Way:
         return max(1.0, self.threads * self.workers / usable_cores())
 
 
-def plan_ways(batch_sizes: Sequence[int], threads: Sequence[int], workers: Sequence[int] | None) -> list[Way]:
-    """Return every combination once, in order.
+def plan_ways(
+    batch_sizes: Sequence[int],
+    threads: Sequence[int],
+    workers: Sequence[int] | None,
+    at_once: int | None = None,
+) -> list[Way]:
+    """Return every combination once, in order; more workers than may be `at_once` are as many as may.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def plan_ways(batch_sizes: Sequence[int], threads: Sequence[int], workers: Seque
         for value in values:
             check_number(name, value, 1, most)
     ways = {
-        Way(each, side, batch)
+        Way(each, min(side, at_once or side), batch)
         for each in threads
         for side in ((1, default_workers(each)) if workers is None else workers)
         for batch in batch_sizes

@@ -34,7 +34,7 @@ def quantity(value: Decimal) -> str:
 
 
 def rate(value: float | None) -> str:
-    """Return rows a second."""
+    """Return rows per second."""
     return UNKNOWN if not value else f"{value:,.0f} rows/s"
 
 
@@ -63,6 +63,6 @@ def clock(moment: float | None, day: float | None) -> str:
     return text[11:].removesuffix(" UTC")
 
 
-def minute(moment: float | None) -> str:
-    """Return a time in UTC, to the minute."""
-    return UNKNOWN if moment is None else f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+def second(moment: float | None) -> str:
+    """Return a time in UTC, to the second."""
+    return UNKNOWN if moment is None else f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"

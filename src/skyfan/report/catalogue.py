@@ -57,7 +57,7 @@ def glance(record: Record, images: int, *, compared: bool) -> Glance:
     images : int
         Rows with the highest `anomaly_score` that are kept.
     compared : bool
-        Hold it against the true redshifts too, which keeps a few numbers a row.
+        Hold it against the true redshifts too, which keeps a few numbers per row.
     """
     if len(record.found.kinds) > 1:
         return Glance(problem="its parts have not the same columns, so that they are not one catalogue")

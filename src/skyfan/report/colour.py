@@ -77,7 +77,7 @@ def stretched(image: NDArray[np.floating], balance: Sequence[float] = BALANCE) -
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode an image as PNG (ISO/IEC 15948), 8 bits a channel.
+    """Encode an image as PNG (ISO/IEC 15948), 8 bits per channel.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 import hashlib
 
 from skyfan.report import amounts
+from skyfan.report.commands import verify_command
 from skyfan.report.document import Block, Code, Facts, Grid, Notice, Text
 from skyfan.report.record import SHOWN_PARTS, Record
 from skyfan.verification import Verification
@@ -115,7 +116,7 @@ def _flagged(record: Record) -> list[tuple[str, str, str]]:
 
 
 def catalogue_digest(record: Record) -> str:
-    """Return one hash for the whole catalogue: sha256 of a line `hash  key` a part, by rank; of scripts, a result."""
+    """Return one hash for the whole catalogue: sha256 of a line `hash  key` per part, by rank; of scripts, a result."""
     digest = hashlib.sha256()
     for output in (report.output for report in record.seen.slim):
         if output is not None:
@@ -132,7 +133,7 @@ def _hashes(record: Record) -> list[Block]:
     more = (seen.results if record.scripted else len(record.found.done)) - len(rows)
     notes = (
         *((f"The first {SHOWN_PARTS}; {more:,} more are in the run's reports.",) if more > 0 else ()),
-        f"Hash of the {whole}: {catalogue_digest(record)} (sha256 of a line 'hash  key' a {one}, by rank).",
+        f"Hash of the {whole}: {catalogue_digest(record)} (sha256 of a line 'hash  key' per {one}, by rank).",
     )
     head = ("Task", "Partition", sized, f"sha256 of its {one}")
     return [Grid(head, rows, f"Hashes of the {one}s", notes, (0, 1), (3,))]
@@ -146,7 +147,7 @@ def _proof(record: Record) -> list[Block]:
             f"For this report the store was listed and every task's report was read; the {what} were not read again. "
             f"The command below reads, {does} every one of them; so does this report if made with --verify."
         )
-        return [Text(said), Code(f"skyfan verify {record.id}", "shell")]
+        return [Text(said), Code(verify_command(record), "shell")]
     return [_verified(proven)]
 
 

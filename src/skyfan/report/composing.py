@@ -199,5 +199,5 @@ def _once(measurements: Sequence[Measurement]) -> list[Measurement]:
 def _overall(records: Sequence[Record]) -> str:
     partial = [record.id for record in records if not record.complete]
     if not partial:
-        return f"All {counted(len(records), 'run')} are complete."
+        return f"{'Both runs' if len(records) == 2 else f'All {len(records):,} runs'} are complete."
     return f"{len(partial)} of {counted(len(records), 'run')} NOT COMPLETE: {', '.join(partial)}"

@@ -8,6 +8,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+WIDE = 12
+"""A table with more columns is for a wide page; a narrow one scrolls it."""
+
 Level = Literal["good", "bad", "note"]
 
 
@@ -52,6 +55,11 @@ class Grid(Struct, frozen=True, tag=True):
     """Columns of hashes and times: words whose every sign counts."""
     marked: tuple[int, ...] = ()
     """Rows that say that something is wrong."""
+
+    @property
+    def stacks(self) -> bool:
+        """Whether a narrow page shows its cells below each other: a second column of words has no room beside one."""
+        return len(self.words) + len(self.codes) > 1 and len(self.head) <= WIDE
 
 
 class Figure(Struct, frozen=True, tag=True):

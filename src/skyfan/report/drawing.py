@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from skyfan.report.record import Span
-from skyfan.report.timeline import MOST_LANES, Axis, axis_of, heat, lanes_of, progress, ticks, time_ticks
+from skyfan.report.timeline import MOST_LANES, Axis, Lanes, axis_of, heat, lanes_of, progress, ticks, time_ticks
 from skyfan.wording import counted, duration
 
 WIDTH = 860
@@ -64,7 +64,7 @@ def draw_progress(spans: Sequence[Span], expected: int | None, what: str = "Rows
     return _svg(bottom + BOTTOM, f"{what} done by time", body)
 
 
-def draw_gantt(spans: Sequence[Span], failed: Sequence[Span]) -> tuple[bytes, str]:
+def draw_gantt(spans: Sequence[Span], failed: Sequence[Span], failures: int | None = None) -> tuple[bytes, str]:
     """Draw who was at work when; return the picture, and what it shows in words.
 
     Parameters
@@ -73,20 +73,27 @@ def draw_gantt(spans: Sequence[Span], failed: Sequence[Span]) -> tuple[bytes, st
         Of the tasks that are done, by their start.
     failed : sequence of Span
         Of the last attempts of tasks that failed. Together at least one.
+    failures : int, optional
+        How many tasks failed, if more than are to be drawn.
     """
     axis = axis_of(sorted([*spans, *failed], key=lambda span: span.start))
-    workers = len({span.worker for span in spans})
-    body, said, lanes = _lanes(spans, axis) if workers <= MOST_LANES else _groups(spans, axis)
+    found = lanes_of(spans)
+    body, said, lanes = _lanes(spans, axis, found) if len(found.names) <= MOST_LANES else _groups(spans, axis)
     if failed:
         body += _failed(failed, axis, lanes)
-        said += f" The last attempts of {counted(len(failed), 'task')} that failed are below, in red."
+        said += f" {_of_failed(len(failed), failures or len(failed))}"
         lanes += 1
     bottom = TOP + lanes * (LANE + LANE_GAP) + 4
     return _svg(bottom + BOTTOM, "Who was at work when", [_time(axis, bottom), *body]), said
 
 
-def _lanes(spans: Sequence[Span], axis: Axis) -> tuple[list[str], str, int]:
-    lanes = lanes_of(spans)
+def _of_failed(drawn: int, failures: int) -> str:
+    if failures <= drawn:
+        return f"The last attempts of {counted(drawn, 'task')} that failed are below, in red."
+    return f"Of {failures:,} tasks that failed, the last attempts of {drawn:,} are below, in red."
+
+
+def _lanes(spans: Sequence[Span], axis: Axis, lanes: Lanes) -> tuple[list[str], str, int]:
     body = [_text(LEFT - 8, _y(number) + 13, _short(name), "end", name) for number, name in enumerate(lanes.names)]
     for mark in lanes.marks:
         took = f"{mark.stop - mark.start:.2f} s"
@@ -95,7 +102,7 @@ def _lanes(spans: Sequence[Span], axis: Axis) -> tuple[list[str], str, int]:
         rows = f"{counted(mark.rows, 'row')}, " if mark.rows is not None else ""
         title = f"{what}: {rows}{took}{tried}"
         body.append(_rect(axis, (mark.start, mark.stop), mark.lane, "sf-r" if mark.retried else "sf-b", title))
-    said = f"A lane a worker ({counted(len(lanes.names), 'lane')}), from start to end of each task."
+    said = f"A lane per worker ({counted(len(lanes.names), 'lane')}), from start to end of each task."
     if lanes.merged_within_s:
         said += (
             f" {len(spans):,} tasks are too many to be seen one by one: those with {_small(lanes.merged_within_s)} "

@@ -1,7 +1,5 @@
 """What happened when: states and their times, the map's progress, who was at work, what was tried again or failed."""
 
-from collections.abc import Sequence
-
 from skyfan.report import amounts
 from skyfan.report.document import Block, Code, Facts, Figure, Grid, Notice, Text, grid
 from skyfan.report.drawing import draw_gantt, draw_progress
@@ -9,7 +7,7 @@ from skyfan.report.history import History
 from skyfan.report.record import Record, Span, moment
 from skyfan.report.timeline import axis_of, progress
 from skyfan.report.verdict import unended
-from skyfan.summary import Summary
+from skyfan.summary import Drive, Summary
 from skyfan.wording import counted
 
 SHOWN_FAILURES = 50
@@ -17,6 +15,15 @@ SHOWN_LOGS = 10
 """Failed tasks of which the end of what their script printed is shown."""
 CLOCKS_S = 1.0
 """By which the clocks of driver and workers may differ."""
+NOTHING_DONE = "no task was left to do"
+MAP_CLOCK = (
+    "from the first one's start to the last one's end; the map's wall clock, under Time, memory and cost, is longer by "
+    "the start of its workers"
+)
+APART = (
+    "Tasks begin before the run did, or end after it: what lies between times of two clocks is not known. Times of the "
+    "tasks are those of the workers' clocks."
+)
 
 
 def execution(record: Record, history: History | None, name: str) -> list[Block]:
@@ -45,32 +52,40 @@ def _states(record: Record) -> list[Block]:
     if summary is None:
         return [Notice("bad", "There are no times of the states", (unended(record),))]
     start, end = moment(summary.drive.started_at), moment(summary.ended_at)
-    spans = _of_last_drive(record.seen.spans, start)
-    first = spans[0].start if spans else None
-    last = max((span.stop for span in spans), default=None)
+    spans, tasks = _of_last_drive(record, start), summary.drive.tasks
+    first = last = None
+    if spans and len(spans) == tasks:
+        first, last = spans[0].start, max(span.stop for span in spans)
+    apart = _is_negative(start, first) or _is_negative(last, end)
+    of_map = f"{counted(tasks, 'task')}, {MAP_CLOCK}" if tasks else NOTHING_DONE
     rows = [
-        ("Initialize", start, first, "lists, checks and plans; workers start"),
-        (
-            "Infer (the map)",
-            first,
-            last,
-            f"{counted(len(spans), 'task')}, from the first one's start to the last one's end",
-        ),
-        ("Summarize", last, end, "checks every task and adds up"),
+        ("Initialize", start, first, _between(start, first, apart=apart), "lists, checks and plans; workers start"),
+        ("Infer (the map)", first, last, _between(first, last), of_map),
+        ("Summarize", last, end, _between(last, end, apart=apart), "checks every task and adds up"),
     ]
     table = grid(
         ["State", "From", "To", "Seconds", "What it does"],
-        [(state, amounts.clock(a, start), amounts.clock(b, start), _between(a, b), said) for state, a, b, said in rows],
+        [(state, amounts.clock(a, start), amounts.clock(b, start), taken, said) for state, a, b, taken, said in rows],
         caption=f"States, on {amounts.at(start)[:10]}, by the clocks of the driver and of the tasks' reports",
         words=(0, 4),
         codes=(1, 2),
     )
-    return [table, *_resumed(summary)]
+    doubts = [Notice("note", "The clocks of driver and workers differ", (APART,))] if apart else []
+    return [table, *_untold(summary.drive, len(spans)), *doubts, *_resumed(summary, record.before)]
 
 
-def _resumed(summary: Summary) -> list[Block]:
-    before = summary.tasks_ok - summary.drive.tasks
-    if before <= 0:
+def _untold(drive: Drive, spans: int) -> list[Block]:
+    if spans == drive.tasks:
+        return []
+    line = (
+        f"It did {counted(drive.tasks, 'task')}; reports of its time: {spans:,}. Reports are gone or have no times, or "
+        "the clocks of driver and workers differ."
+    )
+    return [Notice("note", "Which tasks the last drive did is not known", (line,))]
+
+
+def _resumed(summary: Summary, before: int) -> list[Block]:
+    if not before:
         return []
     line = (
         f"{counted(before, 'task')} of {summary.tasks:,} were done in earlier drives. Wall clocks and rates are those "
@@ -79,12 +94,22 @@ def _resumed(summary: Summary) -> list[Block]:
     return [Notice("note", "The run was resumed", (line,))]
 
 
-def _of_last_drive(spans: Sequence[Span], start: float | None) -> list[Span]:
-    return [span for span in spans if start is None or span.start >= start - CLOCKS_S]
+def _of_last_drive(record: Record, start: float | None) -> list[Span]:
+    """Return the tasks of the last drive; of a run that was not resumed all, whatever the clocks say."""
+    spans = record.seen.spans
+    if start is None or not record.before:
+        return spans
+    return [span for span in spans if span.start >= start - CLOCKS_S]
 
 
-def _between(start: float | None, stop: float | None) -> str:
-    return amounts.UNKNOWN if start is None or stop is None else f"{max(0.0, stop - start):,.2f}"
+def _is_negative(start: float | None, stop: float | None) -> bool:
+    return start is not None and stop is not None and stop < start
+
+
+def _between(start: float | None, stop: float | None, *, apart: bool = False) -> str:
+    if start is None or stop is None or stop < start or apart:
+        return amounts.UNKNOWN
+    return f"{stop - start:,.2f}"
 
 
 def _history(history: History) -> list[Block]:
@@ -126,7 +151,7 @@ def _charts(record: Record, name: str) -> list[Block]:
         return [*blocks, Text("There is nothing to draw: no report says when its task was worked at.")]
     if seen.spans:
         blocks.append(_progress(record, name))
-    svg, said = draw_gantt(seen.spans, record.failed)
+    svg, said = draw_gantt(seen.spans, record.failed, len(record.found.failed))
     alt = f"Chart of when each worker was at a task, {counted(len(seen.spans), 'task')} in all"
     blocks.append(Figure(f"{name}-gantt", svg, "svg", alt, f"Who was at work when. {said}", inline=True))
     return blocks
@@ -182,5 +207,6 @@ def _logs(record: Record) -> list[Block]:
         ended = f"Task {rank}: exit code {end.exit_code} after {end.wall_s:.1f} s, {amounts.mib(end.peak_memory_mb)}"
         lines = "\n".join(end.last_lines) or "(nothing)"
         blocks.append(Code(lines, "text", f"{ended}; the last lines of {record.bucket.where}/{end.log}"))
-    more = len(record.failed_ends) - len(blocks)
+    unread = len(record.found.failed) - record.failed_read
+    more = len(record.failed_ends) + unread - len(blocks)
     return [*blocks, Text(f"The logs of {counted(more, 'more failed task')} are not shown.")] if more > 0 else blocks

@@ -48,7 +48,7 @@ def gallery(record: Record, found: Glance, name: str) -> list[Block]:
 
 
 def _pictures(record: Record, rows: Sequence[Row]) -> tuple[list[Card], str]:
-    """Return a card a row, in their order, and what the colours are; each partition is opened once."""
+    """Return a card per row, in their order, and what the colours are; each partition is opened once."""
     by_source: defaultdict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         by_source[row["source"]].append(number)

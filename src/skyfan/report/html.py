@@ -6,7 +6,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from skyfan.report.document import Document, Figure
+from skyfan.report.document import WIDE, Document, Figure
 
 MARK = "skyfan report"
 """Of the page's `generator`, by which our own files are known."""
@@ -26,7 +26,7 @@ def to_html(document: Document) -> str:
     environment.filters |= {"picture": _picture, "kind": lambda block: type(block).__name__.lower(), "png": _png}
     style = Markup((files("skyfan.report") / "templates" / "style.css").read_text())  # noqa: S704  ours, not input
     return environment.get_template("report.html.jinja").render(
-        document=document, style=style, mark=MARK, policy=POLICY
+        document=document, style=style, mark=MARK, policy=POLICY, wide=WIDE
     )
 
 

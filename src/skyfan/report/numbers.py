@@ -37,7 +37,7 @@ def numbers(record: Record) -> list[Block]:
     return [
         *partial(record, summary.tasks_ok),
         Facts(tuple(_times(record, summary))),
-        _phases(record),
+        *_phases(record, summary),
         Facts(tuple(_memory(record, summary))),
         *_cost(record),
     ]
@@ -47,6 +47,7 @@ def _times(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
     drive, task = summary.drive, summary.task_seconds
     alone = ALONE if record.before else ""
     spread = f"{task.median:.2f} s median, {task.p95:.2f} s 95th percentile, {task.max:.2f} s longest"
+    spread = spread if summary.tasks_ok else amounts.UNKNOWN
     return [
         (
             "Wall clock of the run",
@@ -58,15 +59,23 @@ def _times(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
             amounts.seconds(drive.map_wall_s),
             f"from the first task handed out to the last one's end{alone}",
         ),
-        ("Workers", f"{drive.workers:,}", "side by side; on AWS, the most at once"),
+        _workers(record, drive),
         ("Seconds of a task", spread, "from its start to its report, over all tasks"),
         *(_rate_of_tasks(drive) if record.scripted else _rates(record, summary)),
     ]
 
 
+def _workers(record: Record, drive: Drive) -> tuple[str, str, str]:
+    if record.idle:
+        return "Workers", "none", "no task was left to do"
+    return "Workers", f"{drive.workers:,}", "side by side; on AWS, the most at once"
+
+
 def _rate_of_tasks(drive: Drive) -> list[tuple[str, str, str]]:
-    rate = f"{figure(drive.tasks / drive.map_wall_s)} tasks/s" if drive.map_wall_s > 0 else amounts.UNKNOWN
-    return [("Rate by the map's wall clock", rate, "tasks by the wall clock of the map; rows only the script knows")]
+    rate = (
+        f"{figure(drive.tasks / drive.map_wall_s)} tasks/s" if drive.tasks and drive.map_wall_s > 0 else amounts.UNKNOWN
+    )
+    return [("Rate by the map's wall clock", rate, "tasks divided by the map's wall clock; rows only the script knows")]
 
 
 def _rates(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
@@ -75,17 +84,17 @@ def _rates(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
         (
             "Rate by the run's wall clock",
             amounts.rate(measured.rows_per_s_run_wall),
-            "rows by the wall clock of the run: what whoever waits for it sees",
+            "rows divided by the wall clock of the run: what whoever waits for it sees",
         ),
         (
             "Rate by the map's wall clock",
             amounts.rate(measured.rows_per_s_map_wall),
-            "rows by the wall clock of the map",
+            "rows divided by the wall clock of the map",
         ),
         (
             "Sum of the workers' rates",
             amounts.rate(measured.rows_per_s_workers_sum),
-            "rows by seconds of work, times workers: what they would reach if never idle; no run is as fast as this",
+            "rows divided by seconds of work, times workers: what they would reach if never idle; no run is as fast",
         ),
     ]
     if summary.first_prediction_s.max:
@@ -95,7 +104,9 @@ def _rates(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _phases(record: Record) -> Grid:
+def _phases(record: Record, summary: Summary) -> list[Block]:
+    if not summary.tasks_ok:
+        return []
     measured = record.measurement
     meanings = MEANINGS_OF_SCRIPTS if record.scripted else MEANINGS
     taken = {name: getattr(measured, f"{name}_s") for name in meanings}
@@ -114,12 +125,13 @@ def _phases(record: Record) -> Grid:
         )
     )
     caption = "Seconds of the workers, by phase"
-    return Grid(("Phase", "Seconds", "Share", "What it is"), tuple(rows), caption, words=(0, 3))
+    return [Grid(("Phase", "Seconds", "Share", "What it is"), tuple(rows), caption, words=(0, 3))]
 
 
 def _memory(record: Record, summary: Summary) -> list[tuple[str, str, str]]:
     peak, measured = summary.worker_peak_memory_mb, record.measurement
     said = f"{amounts.mib(peak.max)} at most, {amounts.mib(peak.median)} median"
+    said = said if summary.tasks_ok else amounts.UNKNOWN
     if record.scripted:
         return [
             ("Memory of a script", said, "of all its processes together, resident, at the peak of each task"),
@@ -148,14 +160,15 @@ def _cost(record: Record) -> list[Block]:
         (
             "Throughput by the original's formula",
             f"{measured.seed_throughput_gb_s:.4f} GB/s" if measured.seed_throughput_gb_s else amounts.UNKNOWN,
-            "all data by one task's mean time, as if all tasks ran at once; its table prints this as MB/s",
+            "all data divided by one task's mean time, as if all tasks ran at once; its table prints this as MB/s",
         ),
     ]
     old = old_prices(record)
     blocks: list[Block] = [Facts(tuple(rows)), *([Notice("note", "The prices are old", (old,))] if old else [])]
     if record.bill is not None:
         least = "" if record.bill.is_whole else ", a lower bound"
-        blocks.append(_lines(record.bill.cost, f"The bill{least}", record.bill.notes))
+        notes = tuple(note for note in record.bill.notes if note != old)
+        blocks.append(_lines(record.bill.cost, f"The bill{least}", notes))
     elif measured.cost_kind == "rented" and summary is not None and summary.drive.workers:
         cores = summary.drive.workers * (measured.threads or 1)
         rented = local_run(cores, summary.drive.run_wall_s, load_prices()).rented

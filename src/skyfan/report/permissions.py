@@ -9,6 +9,7 @@ from skyfan.aws.iam import role_documents
 from skyfan.errors import SkyfanError
 from skyfan.report.document import Block, Code, Heading, Notice, Text
 from skyfan.report.record import Record
+from skyfan.wording import with_extra
 
 if TYPE_CHECKING:
     from skyfan.aws.stack import Stack
@@ -51,7 +52,7 @@ def permissions(record: Record, stack: "Stack | None") -> list[Block]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"{error.name} is not installed, and reading the template needs it: pip install 'skyfan[aws]'"
+        return f"{error.name} is not installed, and reading the template needs it; {with_extra('aws')}"
     return str(error)
 
 

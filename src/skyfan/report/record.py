@@ -1,7 +1,7 @@
 """One run, read once for its report: what was asked, what its reports say of time and place, and where it stands."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_FAILURES = 100
 """Failed tasks whose reports are read."""
+YEARS = range(1970, 3000)
+"""Of which a run can be."""
 SHOWN_PARTS = 10
 """Tasks whose hash is shown."""
 
@@ -99,12 +101,15 @@ class Record:
     standing: Standing
     found: Collected
     seen: Seen
+    failed_read: int
+    """Failed tasks whose reports were read: the first `MAX_FAILURES`."""
     failed: list[Span]
-    """Of failed tasks, the last attempt, as far as it was timed."""
+    """Of these, the last attempt, as far as it was timed."""
     failed_ends: dict[int, ScriptEnd]
-    """Of failed tasks, by rank: how the script of the last attempt ended, if it came to its start."""
+    """Of these, by rank: how the script of the last attempt ended, if it came to its start."""
     measurement: Measurement
     bill: Billed | None
+    """Of the last drive; None if that was not on AWS, or nobody waited for it."""
     execution: str | None
     """ARN of the last execution on AWS; None if there was none."""
     verification: Verification | None = None
@@ -142,6 +147,11 @@ class Record:
         """Tasks that were done before the last drive, which alone was timed and reckoned."""
         return max(0, self.summary.tasks_ok - self.summary.drive.tasks) if self.summary else 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was left to do for the last drive, so that it had no worker."""
+        return self.summary is not None and self.summary.drive.tasks == self.summary.drive.workers == 0
+
 
 def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud | None" = None) -> Record:
     """Read what the store shows of a run; its catalogue and its partitions are not read.
@@ -169,8 +179,10 @@ def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud |
     standing = stand(payload, tasks, bucket, keys, found)
     if cloud is not None:
         standing = checked_with_aws(standing, lambda _region: cloud, run.status)
+    measurement = measure_run(_Told(store, payload, seen.slim))
     seen.spans.sort(key=lambda span: (span.start, span.rank))
-    failures = _failures(bucket, keys, found)
+    ranks = found.failed[:MAX_FAILURES]
+    failures = _failures(bucket, keys, ranks)
     record = Record(
         run=run,
         store=store,
@@ -182,10 +194,11 @@ def read_record(run: Run, store: Store, *, verify: bool = False, cloud: "Cloud |
         standing=standing,
         found=found,
         seen=seen,
+        failed_read=len(ranks),
         failed=[span for span in map(span_of, failures) if span is not None],
         failed_ends={report.rank: report.ending for report in failures if report.ending is not None},
-        measurement=measure_run(_Told(store, payload, seen.slim)),
-        bill=run.bill,
+        measurement=measurement,
+        bill=run.bill if measurement.engine in {"aws", ""} else None,
         execution=lease.execution if lease else None,
         verification=run.verify() if verify else None,
         unreadable=summary is None and standing.state == "interrupted" and bucket.head(keys.summary) is not None,
@@ -241,8 +254,7 @@ class _Told(Run):
         return iter(self._reports)
 
 
-def _failures(bucket: Bucket, keys: RunKeys, found: Collected) -> list[Report]:
-    ranks = found.failed[:MAX_FAILURES]
+def _failures(bucket: Bucket, keys: RunKeys, ranks: Sequence[int]) -> list[Report]:
     reports = map(decode_report, bucket.get_many(keys.failure(rank) for rank in ranks))
     return [report for report in reports if report is not None]
 
@@ -257,9 +269,9 @@ def span_of(report: Report) -> Span | None:
 
 
 def moment(text: str) -> float | None:
-    """Return an ISO 8601 time as seconds since 1970; None if it is none, or says no zone."""
+    """Return an ISO 8601 time as seconds since 1970; None if it is none, says no zone, or no run can be of it."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found.timestamp() if found.tzinfo is not None else None
+    return found.timestamp() if found.tzinfo is not None and found.year in YEARS else None

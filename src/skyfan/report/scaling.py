@@ -1,6 +1,9 @@
 """How runs scale: the table and the figures of all that are given, and what must be known before comparing them."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+
+from msgspec import structs
 
 from skyfan.bench.charts import charts
 from skyfan.bench.figures import figure_svgs
@@ -9,6 +12,8 @@ from skyfan.bench.measurement import Measurement
 from skyfan.bench.table import table_rows
 from skyfan.report.document import Block, Figure, Grid, Notice, Text
 from skyfan.wording import counted
+
+ALONE = "There are no figures: one run alone has nothing to be held against. Name more runs, or give their table."
 
 
 def scaling(measurements: Sequence[Measurement]) -> list[Block]:
@@ -32,6 +37,9 @@ def mixed(measurements: Sequence[Measurement]) -> list[Block]:
         "machines": {item.machine for item in measurements},
     }
     lines = [f"{len(found)} different {what}" for what, found in kinds.items() if len(found) > 1]
+    known = {configuration(item) for item in measurements if item.data_sha256}
+    if max(Counter(structs.replace(key, content="") for key in known).values(), default=0) > 1:
+        lines.append("data of different content in folders of one name")
     blocks: list[Block] = []
     if lines:
         said = f"They are of {', '.join(lines)}; what is not known counts as one more. The notes below say which."
@@ -48,7 +56,12 @@ def _figures(measurements: Sequence[Measurement]) -> list[Block]:
         Figure(f"scaling-{name}", picture.svg, "svg", picture.title, picture.caption)
         for name, picture in figure_svgs(measurements).items()
     ]
-    left_out = tuple(f"{name}: {reason}" for name, reason in charts(measurements)[1].items())
+    if len(measurements) == 1:
+        return drawn or [Text(ALONE)]
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for name, reason in charts(measurements)[1].items():
+        by_reason[reason].append(name)
+    left_out = tuple(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
     if left_out:
         drawn.append(Notice("note", "Figures that these runs do not allow", left_out))
     return drawn

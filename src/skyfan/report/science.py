@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from skyfan.evaluation import BOOTSTRAP, LABELS, Evaluation, evaluate, shown
+from skyfan.evaluation import BOOTSTRAP, LABELS, Estimate, Evaluation, evaluate, shown
 from skyfan.photoz.science import Bin, Science
 from skyfan.plots import draw
 from skyfan.report import amounts
@@ -30,6 +30,10 @@ PLOTS = {
 }
 """By the name of a plot's file: what it shows, and how to read it."""
 DZ = "dz = (z_phot - z_spec) / (1 + z_spec)."
+DIGITS = {"mse": 7}
+"""Decimals of metrics that have other than five."""
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Before an error: a narrow page breaks the line before its sign, not behind it."""
 BINNED = ("bias_mean", "sigma_nmad", "outlier_fraction_005")
 
 
@@ -76,7 +80,7 @@ def _evaluated(record: Record, seen: Glance, name: str) -> list[Block]:
     if compared is None:
         return []
     bootstrap = BOOTSTRAP if len(compared) <= BOOTSTRAPPED_ROWS else 0
-    found = evaluate(compared, record.id, record.summary, bootstrap, seen.warnings)
+    found = evaluate(compared, record.id, record.summary, bootstrap, seen.warnings, standing=record.standing)
     with tempfile.TemporaryDirectory(prefix="skyfan-report-") as folder:
         drawn = draw(compared, record.id, Path(folder), (".png",))
         files = {file.stem: file.read_bytes() for file in drawn if file.suffix == ".png"}
@@ -92,7 +96,7 @@ def _evaluated(record: Record, seen: Glance, name: str) -> list[Block]:
 
 
 def _metrics(found: Evaluation) -> Grid:
-    rows = tuple((LABELS[name], shown(estimate)) for name, estimate in found.metrics.items())
+    rows = tuple((LABELS[name], _estimate(estimate)) for name, estimate in found.metrics.items())
     errors = f" Errors are from {found.bootstrap} bootstrap samples." if found.bootstrap else ""
     notes = (_left_out(found), f"{DZ}{errors}")
     return Grid(("Metric", "Value"), rows, "Predictions against true redshifts", notes)
@@ -109,7 +113,7 @@ def _left_out(found: Evaluation | Science) -> str:
 def _by_z(found: Evaluation) -> list[Block]:
     names = [name for name in BINNED if name in found.metrics]
     rows = tuple(
-        (_ends(item.low, item.high), f"{item.rows:,}", *(shown(item.metrics[name]) for name in names))
+        (_ends(item.low, item.high), f"{item.rows:,}", *(_estimate(item.metrics[name]) for name in names))
         for item in found.by_z
     )
     head = ("z_spec", "Galaxies", *(LABELS[name] for name in names))
@@ -117,11 +121,11 @@ def _by_z(found: Evaluation) -> list[Block]:
 
 
 def _of_summary(found: Science) -> Grid:
-    error = f" ± {found.bias_mean_error:.2g}" if found.bias_mean_error else ""
+    values = {name: getattr(found, name) for name in LABELS}
     rows = [
-        (LABELS[name], _number(getattr(found, name)) + (error if name == "bias_mean" else ""))
-        for name in LABELS
-        if getattr(found, name) is not None
+        (LABELS[name], _bias(found) if name == "bias_mean" else _number(value, DIGITS.get(name, 5)))
+        for name, value in values.items()
+        if value is not None
     ]
     said = "From the sums that the tasks reported; 'skyfan evaluate' gives every metric with its error, and plots."
     notes = (_left_out(found), f"{DZ} {said}")
@@ -133,9 +137,9 @@ def _by(bins: list[Bin], what: str) -> list[Block]:
         (
             _ends(item.low, item.high),
             f"{item.rows:,}",
-            _number(item.bias_mean),
+            _bias(item),
             _number(item.sigma_nmad),
-            f"{item.outlier_fraction_005:.4g}",
+            _number(item.outlier_fraction_005),
         )
         for item in bins
     )
@@ -151,8 +155,19 @@ def _r(bins: list[Bin]) -> list[Block]:
     return _by(bins, "r magnitude")
 
 
-def _number(value: float | None) -> str:
-    return amounts.UNKNOWN if value is None else f"{value:.4g}"
+def _estimate(found: Estimate) -> str:
+    return shown(found).replace("± ", f"±{NO_BREAK}")
+
+
+def _bias(found: Bin | Science) -> str:
+    """Return the mean of dz, with its error where there is one."""
+    error = f" ±{NO_BREAK}{_number(found.bias_mean_error)}" if found.bias_mean_error else ""
+    return f"{_number(found.bias_mean)}{error}"
+
+
+def _number(value: float | None, digits: int = 5) -> str:
+    """Return a number with the decimals that its column has; a zero has no sign."""
+    return amounts.UNKNOWN if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _ends(low: float | None, high: float | None) -> str:

@@ -1,15 +1,14 @@
 """What a run was made from: payload, model or script, programs and machines, and the commands that make it again."""
 
-import shlex
-
 import msgspec
 
-from skyfan import __version__
-from skyfan.engines.choosing import DASK
+from skyfan.report.commands import again_commands
 from skyfan.report.document import Block, Code, Facts, Grid, Notice, Text
 from skyfan.report.record import Record
 from skyfan.task import ScriptRef
 from skyfan.wording import counted
+
+AGAIN = "To run it again, beside this one, put the payload above into a file and type:"
 
 
 def sources(record: Record) -> list[Block]:
@@ -20,8 +19,8 @@ def sources(record: Record) -> list[Block]:
         Facts(tuple(_facts(record))),
         *_mixed(record),
         *_versions(record),
-        Text("To run it again, put the payload above into a file, and:"),
-        Code(_commands(record), "shell", "Commands"),
+        Text(AGAIN),
+        Code(again_commands(record), "shell", "Commands"),
     ]
 
 
@@ -52,7 +51,7 @@ def _program(record: Record) -> list[tuple[str, str, str]]:
             f"{record.payload.bucket}/{program.folder}",
             f"the {program.object_type} that each task was given",
         ),
-        ("What it printed", f"{record.bucket.where}/{record.keys.logs}/", "a log a task"),
+        ("What it printed", f"{record.bucket.where}/{record.keys.logs}/", "one log per task"),
     ]
 
 
@@ -76,18 +75,3 @@ def _versions(record: Record) -> list[Block]:
     versions = record.summary.versions if record.summary else {}
     rows = tuple((name, ", ".join(found)) for name, found in sorted(versions.items()))
     return [Grid(("Program", "Version"), rows, "Programs that the workers ran", words=(0, 1))] if rows else []
-
-
-def _commands(record: Record) -> str:
-    version = record.summary.versions.get("skyfan", [__version__])[-1] if record.summary else __version__
-    store, run = shlex.quote(record.store.url), shlex.quote(record.id)
-    dask = record.summary is not None and record.summary.drive.engine == DASK
-    engine = " --engine aws" if record.execution else f" --store {store}{' --engine dask' if dask else ''}"
-    allowed = " --allow-scripts" if record.scripted and not record.execution else ""  # on AWS the stack allows them
-    return "\n".join(
-        [
-            f"pip install {shlex.quote(f'skyfan=={version}')}",
-            f"skyfan run payload.json --overwrite{engine}{allowed}",
-            f"skyfan verify {run} --store {store}",
-        ]
-    )

@@ -118,7 +118,7 @@ class Lanes(NamedTuple):
 
 
 def lanes_of(spans: Sequence[Span], most: int = MOST_MARKS) -> Lanes:
-    """Return a lane a worker, and marks on them, few enough to be seen.
+    """Return a lane per worker, and marks on them, few enough to be seen.
 
     Parameters
     ----------

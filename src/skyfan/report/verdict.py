@@ -1,6 +1,6 @@
 """What became of a run, at a glance."""
 
-from skyfan.prices import age_warning, load_prices
+from skyfan.prices import age_warning
 from skyfan.report import amounts
 from skyfan.report.document import Block, Notice, Verdict
 from skyfan.report.record import Record, advice, moment
@@ -48,8 +48,18 @@ def cost_of(record: Record) -> tuple[str, str]:
         return amounts.usd(float(record.bill.cost.total_usd)), _alone(record) + COSTS[kind]
     measured = record.measurement
     if measured.cost_usd is None:
-        return amounts.UNKNOWN, "no bill is stored with the run"
+        return amounts.UNKNOWN, _uncosted(record)
     return amounts.usd(measured.cost_usd), _alone(record) + COSTS.get(measured.cost_kind, "")
+
+
+def _uncosted(record: Record) -> str:
+    """Say why the cost is not known."""
+    if record.measurement.engine in {"aws", ""}:
+        return "no bill is stored with the run"
+    if record.idle:
+        return "the last drive had no task left to do"
+    problem = record.measurement.cost_problem
+    return f"the prices cannot be read: {problem}" if problem else "how many workers it had is not known"
 
 
 def _alone(record: Record) -> str:
@@ -61,12 +71,10 @@ def _alone(record: Record) -> str:
 
 def old_prices(record: Record) -> str:
     """Say that the prices of the cost are old; nothing if they are not, or there is no cost."""
+    measured = record.measurement
     if record.bill is not None:
         return age_warning(record.bill.cost.region, record.bill.cost.prices_read_in)
-    if record.measurement.cost_usd is None:
-        return ""
-    prices = load_prices()
-    return age_warning(prices.region, prices.read_in)
+    return age_warning(measured.prices_region, measured.prices_read_in) if measured.prices_read_in else ""
 
 
 def partial(record: Record, done: int) -> list[Block]:
@@ -129,13 +137,14 @@ def _figures(record: Record) -> list[tuple[str, str, str]]:
         return [*figures, ("Lies in", record.bucket.where, record.store.url)]
     drive = summary.drive
     only = f"; of the last drive alone, {counted(record.before, 'task')} were done before" if record.before else ""
+    by = "with no worker: no task was left to do" if record.idle else f"with {counted(drive.workers, 'worker')}"
     warnings = [text for text in (*summary.warnings, old_prices(record)) if text]
     warned = [("To be known", counted(len(warnings), "warning"), "; ".join(warnings))] if warnings else []
     return [
         *figures,
-        ("Wall clock", amounts.seconds(drive.run_wall_s), f"of the run, with {counted(drive.workers, 'worker')}{only}"),
+        ("Wall clock", amounts.seconds(drive.run_wall_s), f"of the run, {by}{only}"),
         ("Cost", *cost_of(record)),
-        ("When", amounts.minute(moment(drive.started_at)), f"to {amounts.minute(moment(summary.ended_at))}"),
+        ("When", amounts.second(moment(drive.started_at)), f"to {amounts.second(moment(summary.ended_at))}"),
         (
             "Where",
             " + ".join(summary.machines) or amounts.UNKNOWN,

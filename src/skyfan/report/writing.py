@@ -13,6 +13,7 @@ from skyfan.errors import InputError, SkyfanError
 from skyfan.report.document import Document
 from skyfan.runs import Run
 from skyfan.storage import Store
+from skyfan.wording import with_extra
 
 if TYPE_CHECKING:
     from skyfan.aws.session import Cloud
@@ -103,10 +104,7 @@ def check_extra() -> None:
     """
     absent = [name for name in NEEDED if find_spec(name) is None]
     if absent:
-        raise InputError(
-            f"{' and '.join(absent)} is not installed, and a report needs it; install it with: "
-            "pip install 'skyfan[plots]'"
-        )
+        raise InputError(f"{' and '.join(absent)} is not installed, and a report needs it; {with_extra('plots')}")
 
 
 def check_target(out: Path, format: Format = "html", *, overwrite: bool) -> None:  # noqa: A002  (as above)

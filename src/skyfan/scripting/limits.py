@@ -13,5 +13,5 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 256
     """At once, the script and its descendants."""
     disk_mb: float | None = None
-    """By how much its directory grows, looked at once a second and at the end, and any one file that it writes, in MiB;
+    """By how much its directory grows, looked at every second and at the end, and any one file that it writes, in MiB;
     None: no limit."""

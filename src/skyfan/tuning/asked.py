@@ -22,6 +22,8 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     engine: Literal["local", "aws"] = "local"
     store: str | Path | None = None
+    model: str | None = None
+    """In place of the payload's, or of its script."""
     pilot_partitions: int = pilot.PARTITIONS
     seconds: float = pilot.SECONDS
     """Of each way in the pilot on this machine."""

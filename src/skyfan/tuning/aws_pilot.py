@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 from msgspec import structs
 
@@ -83,7 +83,8 @@ def pilot_on_aws(payload: api.PayloadLike, asked: Asked, *, watch: Watch, ask: A
     """
     cloud, name = Cloud(asked.region, asked.profile), resolve_stack(asked.stack)
     stack = describe_stack(cloud, name)
-    whole = api.plan(payload, engine="aws", overwrite=True, stack=name, region=asked.region, profile=asked.profile)
+    place: dict[str, Any] = {"stack": name, "region": asked.region, "profile": asked.profile}
+    whole = api.plan(payload, engine="aws", overwrite=True, model=asked.model, **place)
     trials = list(plan_trials(whole.payload, asked, stack))
     spending = Spending(asked.max_cost)
     _check_idle(cloud, stack, spending)
@@ -167,9 +168,9 @@ def _half(partitions: int) -> int:
     return max(1, math.ceil(partitions / 2))
 
 
-def _forecast(cloud: Cloud, stack: Stack, trials: Sequence[Trial], asked: Asked) -> tuple[Decimal, Decimal]:
-    """Return what the pilot will cost, and what it may, USD."""
-    prices, _ = prices_of(cloud.region, strict=asked.max_cost is not None)
+def _forecast(cloud: Cloud, stack: Stack, trials: Sequence[Trial], asked: Asked) -> tuple[Decimal, Decimal, list[str]]:
+    """Return what the pilot will cost, and what it may, USD; and what is to be said of the prices."""
+    prices, notes = prices_of(cloud.region, strict=asked.max_cost is not None)
     typical = high = Decimal(0)
     store = cloud.store()
     usual = Configuration.of(stack)
@@ -180,11 +181,13 @@ def _forecast(cloud: Cloud, stack: Stack, trials: Sequence[Trial], asked: Asked)
         estimate = forecast(plan, bucket, structs.replace(usual, memory_mb=memory), prices).estimate
         typical += estimate.typical.total_usd
         high += estimate.high.total_usd
-    return typical, high
+    return typical, high, notes
 
 
-def _consent(price: tuple[Decimal, Decimal], trials: Sequence[Trial], stack: Stack, asked: Asked, *, ask: Ask) -> None:
-    typical, high = price
+def _consent(
+    price: tuple[Decimal, Decimal, list[str]], trials: Sequence[Trial], stack: Stack, asked: Asked, *, ask: Ask
+) -> None:
+    typical, high, notes = price
     if asked.max_cost is not None and high > asked.max_cost:
         raise BudgetError(
             f"tune: the pilot may cost {high:.4f} USD (about {typical:.4f}); expected at most {asked.max_cost} "
@@ -194,7 +197,7 @@ def _consent(price: tuple[Decimal, Decimal], trials: Sequence[Trial], stack: Sta
     sizes = ", ".join(dict.fromkeys(f"{trial.memory_mb:,}" for trial in trials))
     question = (
         f"This runs {counted(len(trials), 'small run')} on stack {stack.name} with {sizes} MB, about {typical:.4f} USD "
-        f"and at most {high:.4f}. The stack's memory is changed for that, and put back to "
+        f"and at most {high:.4f}{_in_brackets(notes)}. The stack's memory is changed for that, and put back to "
         f"{stack.parameters['InferMemory']} MB. Results lie in {trials[0].payload.run_id.rpartition('/')[0]}/. Go on?"
     )
     if not ask(question):
@@ -202,6 +205,10 @@ def _consent(price: tuple[Decimal, Decimal], trials: Sequence[Trial], stack: Sta
             "tune: the pilot on AWS was not allowed; expected a yes, or --yes: --no-pilot reckons from this machine's "
             "speed and starts nothing"
         )
+
+
+def _in_brackets(notes: Sequence[str]) -> str:
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _run(trial: Trial, cloud: Cloud, stack: Stack, spending: Spending) -> list[Report]:

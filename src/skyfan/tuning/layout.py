@@ -29,7 +29,7 @@ class Layout(Struct, frozen=True, kw_only=True):
     size: str = ""
     """That partitions have to be cut anew to, as `50MB`; empty for those that are there."""
     world_size: int | None = None
-    """The payload key; None for a task a partition."""
+    """The payload key; None for one task per partition."""
     own: bool = False
     """Whether it is the payload's own."""
 
@@ -71,13 +71,13 @@ def _grouped(whole: Plan, count: int, row_bytes: float) -> Layout:
 
 
 def _cut_anew(own: Volume, row_bytes: float, sizes: Iterable[str]) -> Iterator[Layout]:
-    """Yield layouts of one partition a task, of other sizes than the partitions that are there."""
+    """Yield layouts of one partition per task, of other sizes than the partitions that are there."""
     for size in sizes:
         size_bytes = parse_size(size)
         if size_bytes < row_bytes:
             raise InputError(f"partition size {size}: is less than a row, {row_bytes:.0f} bytes; expected more")
         alike = abs(own.largest_partition_bytes / size_bytes - 1) < ALIKE
-        if alike or own.rows * row_bytes / size_bytes > MOST_TASKS:
+        if alike or own.rows * row_bytes > MOST_TASKS * size_bytes:
             continue
         made = Volume.imagined(row_bytes=row_bytes, partition_bytes=size_bytes, rows=own.rows)
         kept = ("model", "batch_size", "threads", "max_attempts", "task_timeout_s", "max_concurrency")

@@ -89,7 +89,7 @@ def outcome_of(layout: Layout, setting: Setting, ground: Ground, wish: Wish) -> 
     wish : Wish
         Whose deadline and budget it is held against.
     """
-    place = _place(setting, ground)
+    place = _place(layout, setting, ground)
     volume = layout.volume.with_run(batch_size=setting.batch_size, threads=setting.threads)
     found = outlook(volume, setting.basis, place, ground.prices)
     cost_usd, high_usd = _cost(found, ground.prices)
@@ -108,9 +108,9 @@ def outcome_of(layout: Layout, setting: Setting, ground: Ground, wish: Wish) -> 
     return structs.replace(reckoned, faults=(*_place_faults(reckoned, ground), *_wish_faults(reckoned, wish)))
 
 
-def _place(setting: Setting, ground: Ground) -> Place:
+def _place(layout: Layout, setting: Setting, ground: Ground) -> Place:
     if setting.workers is not None:
-        return Machine(setting.workers, ground.remote)
+        return Machine(_at_work(layout, setting.workers), ground.remote)
     setup = Setup(
         memory_mb=setting.memory_mb or 0,
         architecture=setting.architecture or "arm64",
@@ -118,6 +118,12 @@ def _place(setting: Setting, ground: Ground) -> Place:
         children=ground.children,
     )
     return Cloud(setup, ground.concurrency, ground.account_concurrency)
+
+
+def _at_work(layout: Layout, workers: int) -> int:
+    """Return how many workers a run starts, of those that are asked for."""
+    tasks = layout.volume.tasks
+    return min(workers, layout.volume.max_concurrency or tasks, tasks)
 
 
 def _cost(found: Outlook, prices: Prices) -> tuple[float, float]:
@@ -144,7 +150,7 @@ def _place_faults(one: Outcome, ground: Ground) -> Iterator[Fault]:
     needed_mb = one.memory_mb * MARGIN
     setting = one.setting
     if setting.workers is not None:
-        needed_mb *= min(setting.workers, one.layout.volume.tasks)
+        needed_mb *= _at_work(one.layout, setting.workers)
         if ground.memory_mb is not None and needed_mb > ground.memory_mb:
             has = f"this machine has {ground.memory_mb:,.0f}"
             yield Fault("memory", f"its workers need {needed_mb:,.0f} MiB with a margin, and {has}")

@@ -31,7 +31,7 @@ def pilot_here(
     Parameters
     ----------
     payload : Payload
-        Its own batch size and threads are always measured too.
+        Its own batch size and threads are always measured too, and never more workers than its `max_concurrency`.
     store : str or Path, optional
         As for `skyfan.run`.
     partitions : int
@@ -56,6 +56,7 @@ def pilot_here(
         batch_sizes=_with(batch_sizes or BATCH_SIZES, payload.batch_size),
         threads=_with(threads or (1, usable_cores()), payload.threads),
         workers=workers,
+        at_once=payload.max_concurrency,
         seconds=seconds,
         rounds=ROUNDS,
         watch=watch,

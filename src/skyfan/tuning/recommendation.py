@@ -37,7 +37,7 @@ class Way(Struct, frozen=True, kw_only=True):
     cut_anew: str
     """Size to cut partitions to; empty for those that are there."""
     world_size: int | None
-    """None for a task a partition."""
+    """None for one task per partition."""
     batch_size: int
     threads: int
     workers: int | None
@@ -143,10 +143,13 @@ def others(outcomes: Sequence[Outcome], choice: Choice) -> tuple[Way, ...]:
     return tuple(Way.of(one) for one in outcomes if id(one) not in known)
 
 
-def keys(pick: Outcome, payload: Payload, concurrency: int | None = None) -> dict[str, int | str]:
-    """Return the payload keys to set; `concurrency` is what was asked for, None if nothing was."""
+def keys(
+    pick: Outcome, payload: Payload, concurrency: int | None = None, model: str | None = None
+) -> dict[str, int | str]:
+    """Return the payload keys to set; `concurrency` and `model` are what was asked for, None if nothing was."""
     layout, setting = pick.layout, pick.setting
-    found: dict[str, int | str] = {"batch_size": setting.batch_size, "threads": setting.threads}
+    found: dict[str, int | str] = {"model": model} if model is not None else {}
+    found |= {"batch_size": setting.batch_size, "threads": setting.threads}
     if layout.world_size is not None:
         found["world_size"] = layout.world_size
     elif payload.world_size is not None:
@@ -175,6 +178,7 @@ def commands(
     store: str | Path | None = None,
     stack: Mapping[str, str] | None = None,
     concurrency: int | None = None,
+    model: str | None = None,
 ) -> Iterator[str]:
     """Yield what to type, ready for a shell.
 
@@ -192,9 +196,11 @@ def commands(
         Parameters of the stack that there is; without it what a new one has.
     concurrency : int, optional
         Tasks at a time, as asked for.
+    model : str, optional
+        In place of the payload's, as asked for.
     """
     at = ["--store", str(store)] if store is not None else []
-    set_keys = keys(pick, payload, concurrency)
+    set_keys = keys(pick, payload, concurrency, model)
     on_aws = pick.setting.memory_mb is not None
     if pick.layout.size:
         made = f"{payload.data_bucket}/{set_keys['data_prefix']}"

@@ -53,7 +53,7 @@ def disturbed(settings: Iterable[Setting], load: float) -> list[Setting]:
     ----------
     settings : iterable of Setting
     load : float
-        Programs that wanted a core beside the pilot, by cores.
+        Programs that wanted a core beside the pilot, divided by the cores.
     """
     factor = 1 + max(0.0, load)
     said = f"others were at work here while it was measured: it may be off by a factor of {factor:.2g}"

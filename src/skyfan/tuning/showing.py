@@ -9,8 +9,9 @@ from skyfan.tuning.recommendation import Recommendation, Way
 from skyfan.wording import counted, duration
 
 MOST_LINES = 12
-HERE = ("wall clock", "nine of ten", "USD", "tasks", "MiB", "batch", "threads", "workers", "worker MiB", "")
-AWS = ("wall clock", "nine of ten", "USD", "tasks", "MiB", "batch", "threads", "MB", "processor", "worker MiB", "")
+SIZES = ("partition MiB", "batch", "threads")
+HERE = ("wall clock", "nine of ten", "USD", "tasks", *SIZES, "workers", "worker MiB", "")
+AWS = ("wall clock", "nine of ten", "USD", "tasks", *SIZES, "function MB", "processor", "worker MiB", "")
 
 
 def show_recommendation(found: Recommendation) -> None:
@@ -41,13 +42,13 @@ def recommendation_rows(found: Recommendation) -> Rows:
     rows = [
         ("NOT MET", "" if found.met else _missed(found)),
         ("partitions", f"{pick.partitions:,}, {partitions}"),
-        ("tasks", f"{pick.tasks:,}" + (" (world_size)" if pick.world_size else ", one a partition")),
+        ("tasks", f"{pick.tasks:,}" + (" (world_size)" if pick.world_size else ", one per partition")),
         ("batch size", str(pick.batch_size)),
-        ("threads", f"{pick.threads} of a worker"),
+        ("threads", f"{pick.threads} per worker"),
         ("workers", where),
         ("wall clock", f"{seconds(pick.wall_s)}, nine of ten times at most {seconds(pick.wall_p90_s)}"),
         ("cost", f"{pick.cost_usd:.3g} USD, nine of ten times at most {pick.cost_p90_usd:.3g}"),
-        ("memory", f"{pick.worker_memory_mb:,.0f} MiB a worker"),
+        ("memory", f"{pick.worker_memory_mb:,.0f} MiB per worker"),
         ("as it is", _compared(found.own, pick)),
         ("tried", f"{counted(found.tried, 'way')} to run"),
         *[(f"not: {one.why}", f"{counted(one.ways, 'way')}, for instance: {one.instance}") for one in found.left_out],

@@ -12,6 +12,7 @@ from skyfan.claim import read_claim
 from skyfan.engines.local import default_workers
 from skyfan.errors import InputError
 from skyfan.estimating.cautions import STACK_CONCURRENCY
+from skyfan.estimating.memory import free_memory_mb
 from skyfan.host import usable_cores
 from skyfan.keys import RunKeys
 from skyfan.prices import DEFAULT_REGION
@@ -22,7 +23,6 @@ from skyfan.tuning.asked import ARCHITECTURES, MEMORY_MB, Asked
 from skyfan.tuning.choosing import Choice, choose
 from skyfan.tuning.found import Found
 from skyfan.tuning.layout import Layout, layouts
-from skyfan.tuning.memory import free_memory_mb
 from skyfan.tuning.outcome import MARGIN, Ground, Outcome, outcome_of
 from skyfan.tuning.pilot import pilot_here
 from skyfan.tuning.recommendation import Recommendation, Way, commands, keys, left_out, others
@@ -68,12 +68,14 @@ def tune(
     Raises
     ------
     InputError
-        If what is asked does not go together, the payload runs a script, or no way can run.
+        If what is asked does not go together, no way can run, or the payload runs a script and no model takes its
+        place.
     SkyfanError
         As `skyfan.plan` and `skyfan.profiling.measuring.measure_profile`.
     """
     asked.check()
-    refuse_script(payload, "tune")
+    if asked.model is None:
+        refuse_script(payload, "tune")
     for size in asked.partition_sizes:
         parse_size(size)
     if asked.pilots_on_aws:
@@ -108,7 +110,7 @@ def reckon(found: Found, wish: Wish, asked: Asked, watch: Watch = lambda said: N
 
 def _found_here(payload: api.PayloadLike, asked: Asked, watch: Watch) -> Found:
     """Measure on this machine, for a run here or, reckoned from it, on AWS."""
-    plan = api.plan(payload, store=asked.store, overwrite=True)
+    plan = api.plan(payload, store=asked.store, overwrite=True, model=asked.model)
     on_aws = asked.engine == "aws"
     load = os.getloadavg()[0] / usable_cores()
     profile = pilot_here(
@@ -127,6 +129,9 @@ def _found_here(payload: api.PayloadLike, asked: Asked, watch: Watch) -> Found:
         notes.append(
             f"{plan.payload.run_id} holds a run already: give --result-path another, or --overwrite deletes it"
         )
+    at_once = plan.payload.max_concurrency
+    if at_once is not None and not on_aws and at_once < max(asked.workers or [default_workers(1)]):
+        notes.append(f"max_concurrency is {at_once}: no more workers than that would be at work")
     concurrency = asked.at_a_time(plan.payload, STACK_CONCURRENCY)
     memory, architectures = asked.memory or MEMORY_MB, asked.architectures or ARCHITECTURES
     settings = aws_settings(profile, {}, memory, architectures) if on_aws else local_settings(profile)
@@ -147,7 +152,8 @@ def _found_here(payload: api.PayloadLike, asked: Asked, watch: Watch) -> Found:
 def _own(found: Found, asked: Asked, own: Layout, wish: Wish) -> Outcome | None:
     """Return what the payload as it is would come to, where that was measured; on AWS with what the stack has."""
     payload, stack = found.plan.payload, found.stack or {}
-    workers = None if asked.engine == "aws" else default_workers(payload.threads)
+    here = default_workers(payload.threads)
+    workers = None if asked.engine == "aws" else min(here, payload.max_concurrency or here)
     memory_mb = int(stack.get("InferMemory", "1769")) if asked.engine == "aws" else None
     architecture = stack.get("Architecture", "arm64") if asked.engine == "aws" else None
     wanted = (payload.batch_size, payload.threads, workers, memory_mb, architecture)
@@ -172,6 +178,7 @@ def _recommended(
         store=asked.store,
         stack=found.stack,
         concurrency=asked.concurrency,
+        model=asked.model,
     )
     return Recommendation(
         run=found.plan.payload.run_id,
@@ -179,7 +186,7 @@ def _recommended(
         wish=wish,
         met=choice.met,
         pick=Way.of(pick),
-        payload=keys(pick, found.plan.payload, asked.concurrency),
+        payload=keys(pick, found.plan.payload, asked.concurrency, asked.model),
         commands=tuple(typed),
         own=Way.of(reckoned.own) if reckoned.own else None,
         frontier=tuple(map(Way.of, choice.frontier)),

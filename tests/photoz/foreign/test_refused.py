@@ -28,7 +28,7 @@ from skyfan.photoz.onnx_file import quiet
             {"inputs": {"image": (4, 8, 8), "magnitude": (5,)}},
             "forward fails on 3 rows .* name its inputs in order, and the shape",
         ),
-        ("OneInAll", {}, r"output 0 has the shape \(\) for 3 rows; expected one number or list a row"),
+        ("OneInAll", {}, r"output 0 has the shape \(\) for 3 rows; expected one number or list per row"),
         ("WithLoss", {}, "output 1 is NoneType; expected tensors"),
         ("Chancy", {}, "gives other results when it is called again on the same rows"),
         ("Neighbours", {}, "the result of a row changes with the rows beside it"),

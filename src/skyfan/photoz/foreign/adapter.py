@@ -82,13 +82,14 @@ def checked(adapter: Adapter, rows: Sequence[Tensor]) -> list[Tensor]:
     count = len(rows[0])
     given = adapter.named(*rows)
     if not given:
-        raise ModelError("it returns nothing; expected one number or list a row")
+        raise ModelError("it returns nothing; expected one number or list per row")
     for name, value in given.items():
         if not isinstance(value, Tensor):
             raise ModelError(f"output {name} is {type(value).__name__}; expected tensors - return these alone")
         if value.ndim == 0 or len(value) != count:
             raise ModelError(
-                f"output {name} has the shape {tuple(value.shape)} for {count} rows; expected one number or list a row"
+                f"output {name} has the shape {tuple(value.shape)} for {count} rows; expected one number or list per "
+                "row"
             )
     return list(adapter(*rows))
 

@@ -72,7 +72,7 @@ def export_pickled(
     inputs_as : str, optional
         One of `WAYS`; by default found out by trying.
     outputs : sequence of str
-        Names. By default the keys of a dict that forward returns; else one number a row is `z_phot`, and anything
+        Names. By default the keys of a dict that forward returns; else one number per row is `z_phot`, and anything
         other `output`, or `output_1`, `output_2`.
     name : str, optional
         Of the model, for its metadata; by default the file's name without its ending.
