@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from jobs import PYTHON
 from numpy.typing import NDArray
 from photoz_tables import table
-from jobs import PYTHON
 
 from skyfan import models
 from skyfan.blob import BufferBlob

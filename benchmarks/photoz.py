@@ -31,8 +31,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import photoz_tables as tables
-from numpy.typing import NDArray
 from jobs import HERE, PYTHON
+from numpy.typing import NDArray
 from run import cpuinfo
 
 from skyfan import models
