@@ -21,7 +21,7 @@ test: $(VENV)/dev.done
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup -m "not alone"
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 -m "not alone"
 	$(BIN)/python -m pytest -m alone
 endif
 

@@ -1,5 +1,6 @@
 """A Dask cluster of other people's: a scheduler and workers in processes of their own, on loopback."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from distributed.comm import connect
+from distributed.security import Security
 
 from skyfan.engines.clusters import Cluster, open_cluster
 from skyfan.engines.local_cluster import end_workers
@@ -92,3 +95,16 @@ def wait_for(what: Any, otherwise: str) -> None:
     while not what():
         assert time.monotonic() < until, otherwise
         time.sleep(0.05)
+
+
+def knock(address: str, security: Security) -> Exception | None:
+    """Connect as a client would; return what is said if that is refused."""
+
+    async def shake() -> None:
+        await (await connect(address, timeout=1, **security.get_connection_args("client"))).close()
+
+    try:
+        asyncio.run(shake())
+    except Exception as error:  # noqa: BLE001  it is what is asked for
+        return error
+    return None

@@ -1,6 +1,5 @@
 """What becomes of a cluster that skyfan starts on this machine: who gets in, and that nothing of it is left."""
 
-import asyncio
 import io
 import json
 import logging
@@ -15,10 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from distributed.comm import connect
 from distributed.security import Security
 
-from engines.dask_site import wait_for
+from engines.dask_site import knock, wait_for
 from engines.maps import QUICK, hurt_after, items
 from skyfan.engines.base import Work
 from skyfan.engines.dask import DaskEngine
@@ -84,19 +82,6 @@ def test_our_own_cluster_lets_nobody_in_without_its_certificate() -> None:
             assert isinstance(knock(address.replace("tls://", "tcp://"), Security()), OSError)
     finally:
         cluster.close()
-
-
-def knock(address: str, security: Security) -> Exception | None:
-    """Connect as a client would; return what is said if that is refused."""
-
-    async def shake() -> None:
-        await (await connect(address, timeout=1, **security.get_connection_args("client"))).close()
-
-    try:
-        asyncio.run(shake())
-    except Exception as error:  # noqa: BLE001  it is what is asked for
-        return error
-    return None
 
 
 def test_the_key_of_our_own_cluster_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

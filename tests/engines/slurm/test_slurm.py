@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from distributed.security import Security
 
-from engines.dask_site import wait_for
+from engines.dask_site import knock, wait_for
 from engines.maps import QUICK, results
 from engines.slurm.conftest import jobs
-from engines.test_dask import knock
 from skyfan.engines.base import Work
 from skyfan.engines.clusters import open_cluster
 from skyfan.engines.dask import DaskEngine
