@@ -16,14 +16,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 demo: $(VENV)/demo.done
 	$(BIN)/skyfan demo
 
-# with ARGS, just these tests, one after the other; else all, side by side, and then those that want the machine for themselves
 test: $(VENV)/dev.done
-ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
-else
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 -m "not alone"
-	$(BIN)/python -m pytest -m alone
-endif
 
 check: $(VENV)/dev.done
 	$(BIN)/ruff format --check .

@@ -6,8 +6,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
 
 import skyfan
 from factories import tiny_model, write_partition
@@ -16,28 +14,6 @@ from skyfan.storage import Store
 # how long an example takes is this machine's, and that of the tests beside it
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-
-TOGETHER = {
-    "tests/scripting/": "links in /tmp",
-    "tests/engines/test_local.py": "links in /tmp",
-    "tests/engines/test_script_runs.py": "links in /tmp",
-    "tests/test_scripts.py": "links in /tmp",
-    "tests/engines/slurm/": "Slurm",
-}
-"""Files that use the same thing, of which this machine has one."""
-
-
-class FileScheduling(LoadFileScheduling):
-    """Where several processes share the tests: those of a file, which share servers and clusters, are one's alone."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return next((group for beginning, group in TOGETHER.items() if file.startswith(beginning)), file)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
-    """Schedule by file; xdist's own way to name groups does nothing with this pytest."""
-    return FileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

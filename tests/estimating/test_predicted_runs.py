@@ -173,7 +173,6 @@ def medians(found: Ratios) -> dict[str, tuple[float, float]]:
     }
 
 
-@pytest.mark.alone
 @pytest.mark.skipif(usable_cores() < 2, reason="two workers want two cores")
 def test_predictions_of_local_runs_are_within_15_per_cent(heavy: Path) -> None:
     """The one timed test. Wall clocks here are the neighbours' as much as ours: each run is held against the speed of
