@@ -5,7 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
+from moto.s3.responses import S3Response
 
 
 def request(server: str, method: str, path: str, body: bytes = b"") -> None:
@@ -14,6 +18,17 @@ def request(server: str, method: str, path: str, body: bytes = b"") -> None:
     connection.request(method, path, body)
     assert connection.getresponse().status == 200
     connection.close()
+
+
+def put_one_by_one(patch: pytest.MonkeyPatch) -> None:
+    """Have moto put one object at a time: of two that may only be made if absent, it would else make both at once."""
+    lock, put = threading.Lock(), S3Response.put_object
+
+    def locked(self: S3Response) -> Any:
+        with lock:
+            return put(self)
+
+    patch.setattr(S3Response, "put_object", locked)
 
 
 @contextmanager

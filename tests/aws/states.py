@@ -33,6 +33,8 @@ from moto.stepfunctions.parser.asl.utils import json_path
 from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 
+from s3 import put_one_by_one
+
 Handler = Callable[[dict[str, Any], object], Any]
 Map = distributed_iteration_component.DistributedIterationComponent
 
@@ -143,6 +145,7 @@ def serve() -> Iterator[Machine]:
         patch.setattr(ResultWriter, "_eval_body", _write_results)
         patch.setattr(Environment, "set_error", _unless_stopped(Environment.set_error))
         _hasten(patch)
+        put_one_by_one(patch)
         free.close()
         machine = Machine(f"http://127.0.0.1:{port}")
         app = DomainDispatcherApplication(create_backend_app)

@@ -300,6 +300,7 @@ def test_a_worker_that_is_killed_ends_its_trial(root: Path, asked: dict[str, Any
         engine.submit(0, 1, msgspec.json.encode(task))
         (first,) = engine.wait(None)
         pid = int(trial.report_of(first).worker.rpartition(":")[2])
+        os.kill(pid, signal.SIGSTOP)  # so that it is in the middle of its task when it dies
         engine.submit(1, 1, msgspec.json.encode(task))
         os.kill(pid, signal.SIGKILL)
         outcomes = engine.wait(None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from s3 import request
+from s3 import put_one_by_one, request
 from skyfan.storage import Bucket, Store
 
 
@@ -15,11 +15,13 @@ from skyfan.storage import Bucket, Store
 def server() -> Iterator[str]:
     """Serve S3; return its address."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        put_one_by_one(patch)
+        moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        moto.start()
+        host, port = moto.get_host_and_port()
+        yield f"http://{host}:{port}"
+        moto.stop()
 
 
 @pytest.fixture
