@@ -44,7 +44,7 @@ ROWS = PARTITIONS * PARTITION_ROWS
 PRIVATE = "private/1.safetensors"
 """A key that no function may read."""
 SLOW = """(float[n,5] magnitude) => (float[n] z_phot)
-    <int64[1] one = {1}, int64 turns = {1500000}, bool go = {1}, float nothing = {0.0}> {
+    <int64[1] one = {1}, int64 turns = {6000000}, bool go = {1}, float nothing = {0.0}> {
         spent = Loop(turns, go, nothing) <body = turn (int64 i, bool on, float was) => (bool still, float now) {
             still = Identity(on)
             now = Sin(was)
