@@ -11,7 +11,7 @@ import skyfan
 from factories import tiny_model, write_partition
 from skyfan.storage import Store
 
-# how long an example takes is this machine's, and that of the tests beside it
+# how long an example takes is no test: other programs use this machine too
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 

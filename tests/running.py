@@ -9,6 +9,9 @@ from pathlib import Path
 
 import psutil
 
+import skyfan
+from skyfan.summary import Summary
+
 TASKS = 12
 ROWS = 3000
 
@@ -38,3 +41,14 @@ def verify(job: Path) -> int:
     """Return the exit code of `skyfan verify`."""
     command = [*SKYFAN, "verify", str(job), "--store", str(job.parent / "store")]
     return subprocess.run(command, capture_output=True, check=False, env=os.environ).returncode
+
+
+def check_run(run: skyfan.Run, rows: int) -> Summary:
+    """Check that a run is complete: every part is read, hashed and counted again; return its summary."""
+    proof, summary = run.verify(), run.summary
+    assert proof.problems == []
+    assert (proof.complete, proof.rows) == (True, rows)
+    assert summary is not None
+    assert summary.complete
+    assert summary.rows_in == summary.rows_out == rows
+    return summary

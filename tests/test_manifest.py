@@ -5,32 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planned import listing, payload
 from skyfan.errors import StoreError
 from skyfan.keys import natural
 from skyfan.manifest import decode_manifest, encode_manifest, plan, refresh
 from skyfan.partitions import PartitionRef
-from skyfan.payload import Payload
 from skyfan.selection import select
-from skyfan.storage import Entry
 from skyfan.task import ModelRef, ScriptRef, Task
 
 MODEL = ModelRef("models/tiny.onnx", "0" * 64)
-
-
-def payload(file_limit: int | None = None, world_size: int | None = None) -> Payload:
-    return Payload(
-        bucket="out",
-        data_bucket="sky",
-        data_prefix="25MB",
-        result_path="results/one",
-        file_limit=file_limit,
-        world_size=world_size,
-        batch_size=7,
-    )
-
-
-def listing(*names: str) -> list[Entry]:
-    return [Entry(f"25MB/{name}", 100 + number) for number, name in enumerate(names)]
 
 
 names = st.from_regex(r"(part-)?[0-9]{1,4}\.(pt|safetensors)", fullmatch=True)

@@ -8,27 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planned import listing, payload
 from skyfan.errors import SurveyError
 from skyfan.partitions import Index, PartitionRef, decode_index
-from skyfan.payload import Payload
 from skyfan.selection import find_partitions, select
 from skyfan.storage import Entry, Store
-
-
-def payload(file_limit: int | None = None, world_size: int | None = None) -> Payload:
-    return Payload(
-        bucket="out",
-        data_bucket="sky",
-        data_prefix="25MB",
-        result_path="results/one",
-        file_limit=file_limit,
-        world_size=world_size,
-        batch_size=7,
-    )
-
-
-def listing(*names: str) -> list[Entry]:
-    return [Entry(f"25MB/{name}", 100 + number) for number, name in enumerate(names)]
 
 
 def index_for(entries: Sequence[Entry], *, complete: bool = True) -> Index:

@@ -183,7 +183,7 @@ def test_a_manifest_without_its_last_task_is_no_finished_run(
     root: Path, asked: dict[str, Any], finished: skyfan.Run, folder: Path
 ) -> None:
     cut_the_manifest(folder)
-    with pytest.raises(StoreError, match=r"manifest\.json: has 3 tasks, but the summary beside it counts 4"):
+    with pytest.raises(StoreError, match=r"manifest\.json: has 3 tasks, its summary counts 4"):
         skyfan.run(asked, store=root, workers=1)
 
 

@@ -1,13 +1,11 @@
 """What a listing of a folder would leave out or stumble over: links that lead nowhere, and names that are no keys."""
 
 import os
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from skyfan.errors import SurveyError
-
-_NO_KEYS = {"Cc", "Cs", "Zl", "Zp"}  # control characters, bytes that are not UTF-8, breaks of lines and paragraphs
+from skyfan.keys import has_control
 
 
 def check_listable(root: Path) -> None:
@@ -35,7 +33,7 @@ def _faults(folder: Path, above: set[tuple[int, int]]) -> Iterator[tuple[Path, s
         return  # nothing is below it: a listing is empty
     for entry in entries:
         path = Path(entry.path)
-        if any(unicodedata.category(letter) in _NO_KEYS for letter in entry.name):
+        if has_control(entry.name):
             yield path, "its name is not UTF-8, or holds a control character"
         elif entry.is_symlink() and not path.exists():
             yield path, f"is a link to {str(path.readlink())!r}, which is not there"

@@ -38,10 +38,15 @@ def check_key(text: str, what: str) -> str:
     return text
 
 
+def has_control(text: str) -> bool:
+    """Whether a name holds a control character, a line's end or a byte that is no text: no key may."""
+    return _CONTROL.search(text) is not None
+
+
 def _fault(text: str) -> str | None:
     faults = {
         "is empty": not text,
-        "holds a control character": _CONTROL.search(text) is not None,
+        "holds a control character": has_control(text),
         "is absolute": text.startswith("/"),
         "holds a backslash": "\\" in text,
         f"is longer than {MAX_KEY_BYTES} bytes": _bytes(text) > MAX_KEY_BYTES,

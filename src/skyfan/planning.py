@@ -17,9 +17,9 @@ from skyfan.script_code import other_code, resolve_script
 from skyfan.selection import find_partitions
 from skyfan.staging import inspect_model, resolve_model
 from skyfan.storage import Bucket, Store
-from skyfan.summary import Summary, decode_summary
+from skyfan.summary import Summary, decode_summary, manifest_fault
 from skyfan.task import Task
-from skyfan.wording import counted
+from skyfan.wording import counted, first_of
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,8 @@ def found_finished(plan: Plan, store: Store) -> Summary | None:
     summary = decode_summary(bucket.get(keys.summary))
     if summary is None or not summary.complete or not bucket.head(keys.payload):
         return None
-    if summary.tasks != len(plan.tasks):
-        raise StoreError(
-            f"{bucket.name}/{keys.manifest}: has {len(plan.tasks)} tasks, but the summary beside it counts "
-            f"{summary.tasks}: it was changed by hand; run with --overwrite to plan anew"
-        )
+    if fault := manifest_fault(summary, len(plan.tasks)):
+        raise StoreError(f"{bucket.name}/{keys.manifest}: {fault}")
     return summary
 
 
@@ -169,9 +166,8 @@ def _check_place(payload: Payload, bucket: Bucket, keys: RunKeys) -> None:
         return
     strange = sorted(entry.key for entry in bucket.list(payload.result_path) if keys.is_result(entry.key))
     if strange:
-        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         raise ClaimedError(
-            f"{payload.run_id}: holds results that no run of skyfan's left, {strange[0]}{more}; a script would write "
+            f"{payload.run_id}: holds results that no run of skyfan's left, {first_of(strange)}; a script would write "
             "over them: choose another result_path, or move them away"
         )
 

@@ -8,7 +8,7 @@ from skyfan.keys import RunKeys
 from skyfan.measure import Meter, utc_now
 from skyfan.storage import Bucket
 from skyfan.task import PartRef, Report, Task, TaskError, decode_report, describe
-from skyfan.wording import counted
+from skyfan.wording import counted, first_of
 
 MAX_LISTED = 100
 """Failures that are kept in mind, and failures and surplus keys that a summary lists; all are counted."""
@@ -152,10 +152,8 @@ def _surplus(keys: Sequence[str]) -> list[str]:
     """Say what lies there that no task explains."""
     if not keys:
         return []
-    if len(keys) == 1:
-        return [f"{keys[0]}: belongs to no task of the run; delete it and run the payload again"]
-    named = f"{keys[0]} and {len(keys) - 1} more"
-    return [f"{named}: belong to no task of the run; delete them and run the payload again"]
+    said = "belongs to no task of the run; delete it" if len(keys) == 1 else "belong to no task of the run; delete them"
+    return [f"{first_of(keys)}: {said} and run the payload again"]
 
 
 def _unlike_columns(found: Collected) -> list[str]:

@@ -9,6 +9,7 @@ from skyfan.keys import INDEX_NAME, index_of, natural
 from skyfan.partitions import SUFFIXES, Index, PartitionRef, decode_index
 from skyfan.payload import Payload
 from skyfan.storage import Bucket, Entry
+from skyfan.wording import first_of
 
 _ALIKE = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})(?:\.[^./]+)*", re.IGNORECASE)
 """How names end that somebody may take for a partition's: 1.PT, 1.pt.gz, 1.safetensors.part."""
@@ -33,8 +34,7 @@ def find_partitions(payload: Payload, data_bucket: Bucket) -> tuple[list[Partiti
     indexes, strange = _read_indexes(data_bucket, prefix, listing)
     partitions, warnings = select(payload, listing, indexes)
     if strange:
-        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
-        warnings.append(f"{strange[0]}{more}: not an index of partitions; what is there is taken as it lies")
+        warnings.append(f"{first_of(strange)}: not an index of partitions; what is there is taken as it lies")
     return partitions, warnings
 
 
@@ -92,18 +92,18 @@ def select(
 def _doubts(listing: Sequence[Entry], found: Sequence[Entry]) -> list[str]:
     """Say what may not be meant so: files that only look like partitions, and partitions that are there twice."""
     taken = {entry.key for entry in found}
-    alike = [entry.key for entry in listing if entry.key not in taken and _is_alike(entry.key)]
+    alike = sorted((entry.key for entry in listing if entry.key not in taken and _is_alike(entry.key)), key=natural)
     stems = Counter(entry.key.rpartition(".")[0] for entry in found)
     twice = [stem for stem, times in stems.items() if times > 1]
     doubts = []
     if alike:
         doubts.append(
-            f"{_several(alike)}: looks like a partition and is not taken; expected names that end in "
+            f"{first_of(alike)}: looks like a partition and is not taken; expected names that end in "
             f"{' or '.join(SUFFIXES)}: rename it if it is one"
         )
     if twice:
         doubts.append(
-            f"{_several(twice)}: is there as {' and as '.join(SUFFIXES)}; both are taken, and if they hold the same "
+            f"{first_of(twice)}: is there as {' and as '.join(SUFFIXES)}; both are taken, and if they hold the same "
             "rows each comes twice: take one away"
         )
     return doubts
@@ -113,11 +113,6 @@ def _is_alike(key: str) -> bool:
     name = key.rpartition("/")[2]
     ending = _ALIKE.search(name)
     return ending is not None and ending.end() == len(name)
-
-
-def _several(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-    return f"{min(keys, key=natural)}{more}"
 
 
 def _with_indexes(found: list[PartitionRef], indexes: Mapping[str, Index], bucket: str) -> list[PartitionRef]:

@@ -12,6 +12,7 @@ from skyfan.photoz.sums import Sums
 from skyfan.reports import MAX_LISTED, Collected, problems_of
 from skyfan.tally import Spread, Tally
 from skyfan.task import ModelRef, ScriptRef, Seconds, Task, TaskError
+from skyfan.wording import counted
 
 
 class Drive(Struct, frozen=True, kw_only=True):
@@ -107,6 +108,16 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     def encode(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def manifest_fault(summary: Summary, tasks: int) -> str | None:
+    """Say what is wrong with a manifest of so many tasks beside a summary; None if nothing is."""
+    if summary.tasks == tasks:
+        return None
+    return (
+        f"has {counted(tasks, 'task')}, its summary counts {summary.tasks:,}: it was changed by hand; run with "
+        "--overwrite to plan anew"
+    )
 
 
 def decode_summary(data: bytes | None) -> Summary | None:

@@ -15,9 +15,8 @@ from skyfan.payload import Payload
 from skyfan.predictions import read_part
 from skyfan.reports import NO_SUMMARY, OLD_SUMMARY, collect, problems_of
 from skyfan.storage import Bucket
-from skyfan.summary import Summary, decode_summary
+from skyfan.summary import Summary, decode_summary, manifest_fault
 from skyfan.task import PartRef, ResultRef, Task
-from skyfan.wording import counted
 
 READERS = 4
 AGAIN = "delete it and run the payload again to have it written anew"
@@ -65,9 +64,8 @@ def verify_run(payload: Payload, tasks: Sequence[Task], bucket: Bucket, keys: Ru
 
 def _summary_fault(summary: Summary | None, tasks: int, manifest: str, problems: Sequence[str]) -> list[str]:
     """Say what the summary knows better: a manifest that lost its end has no other witness."""
-    if summary is not None and summary.tasks != tasks:
-        said = f"{manifest}: has {counted(tasks, 'task')}, its summary counts {summary.tasks}: it was changed by hand"
-        return [f"{said}; run with --overwrite to plan anew"]
+    if summary is not None and (fault := manifest_fault(summary, tasks)):
+        return [f"{manifest}: {fault}"]
     if problems or (summary is not None and summary.complete):
         return []
     return [OLD_SUMMARY if summary else NO_SUMMARY]

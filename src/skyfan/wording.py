@@ -1,9 +1,16 @@
 """Numbers, and what there is to install, as a person reads them."""
 
+from collections.abc import Sequence
+
 
 def counted(number: int, noun: str) -> str:
     """Return `1 task`, `2 tasks`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return `a`, or `a and 2 more`."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
 
 
 def duration(seconds: float) -> str:

@@ -128,13 +128,3 @@ def spoil(site: Site) -> bytes:
     assert whole is not None
     site.bucket.put("25MB/4.safetensors", b"no partition")
     return whole
-
-
-def check_whole(run: skyfan.Run, rows: int = ROWS) -> None:
-    """Check that a run is complete: every part is read, hashed and counted again."""
-    proof, summary = run.verify(), run.summary
-    assert proof.problems == []
-    assert (proof.complete, proof.rows) == (True, rows)
-    assert summary is not None
-    assert summary.complete
-    assert summary.rows_in == summary.rows_out == rows

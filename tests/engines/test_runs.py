@@ -19,8 +19,9 @@ import pytest
 import skyfan
 from aws.stacks import deploy
 from aws.states import Machine, serve
-from engines.sites import ROWS, Aws, Dask, Local, Seen, Site, check_whole, everything_of, reports, spoil, stored
+from engines.sites import ROWS, Aws, Dask, Local, Seen, Site, everything_of, reports, spoil, stored
 from factories import expected_z, make_rows, write_partition
+from running import check_run
 from s3 import request as ask
 from skyfan.aws import following, handlers
 from skyfan.errors import ClaimedError, RunFailedError, SurveyError
@@ -93,7 +94,7 @@ def test_a_run_gives_the_whole_catalogue_and_tells_of_every_task(
 ) -> None:
     seen = Seen()
     run = site.run(payload, watch=seen)
-    check_whole(run)
+    check_run(run, ROWS)
     assert seen.names == ["Planned", *["TaskDone"] * 4, "Ended"]
     (planned,), (end,) = seen.of(Planned), seen.of(Ended)
     assert (planned.run, planned.tasks, planned.tasks_done, planned.rows_done) == (run.id, 4, 0, 0)
@@ -120,7 +121,7 @@ def test_a_run_does_only_what_is_not_done(site: Site, payload: dict[str, Any], k
     assert seen.of(Planned)[0].rows_done == 8 + 10
     assert seen.ranks_done == [0, 2]
     assert {rank: site.bucket.get(keys.report(rank)) for rank in before} == before
-    check_whole(run)
+    check_run(run, ROWS)
     assert run.summary is not None
     assert (run.summary.drive.tasks, run.summary.drive.rows) == (2, 7 + 9)
 
@@ -135,7 +136,7 @@ def test_a_run_that_is_finished_is_found_so_and_nothing_is_touched(
     assert seen.of(Ended)[0].found_finished
     assert everything_of(site, keys) == before
     assert {keys.manifest, keys.summary, keys.combined, keys.part(3)} < before.keys()
-    check_whole(run)
+    check_run(run, ROWS)
 
 
 def test_a_bad_partition_fails_the_run_and_once_mended_is_all_that_is_done(
@@ -162,7 +163,7 @@ def test_a_bad_partition_fails_the_run_and_once_mended_is_all_that_is_done(
     seen = Seen()
     run = site.run(payload, watch=seen)
     assert seen.ranks_done == [3]
-    check_whole(run)
+    check_run(run, ROWS)
     assert run.status().state == "complete"
 
 
@@ -191,7 +192,7 @@ def test_a_path_is_its_first_payloads_until_it_is_overwritten(
 
     run = site.run(payload, file_limit=3, overwrite=True, watch=seen)
     assert seen.ranks_done == [0, 1, 2]
-    check_whole(run, ROWS - 10)
+    check_run(run, ROWS - 10)
     assert sorted(stored(site, keys.predictions)) == [keys.part(rank) for rank in range(3)]
     assert run.payload.file_limit == 3
 
@@ -215,7 +216,7 @@ def test_bad_rows_are_flagged_and_not_lost(site: Site, payload: dict[str, Any], 
     write_partition(tmp_path / "bad.safetensors", arrays=content)
     site.bucket.put("25MB/2.safetensors", (tmp_path / "bad.safetensors").read_bytes())
     run = site.run(payload)
-    check_whole(run)
+    check_run(run, ROWS)
     assert run.summary is not None
     assert run.summary.rows_flagged == 3
     assert run.summary.flags == {"non_finite_image": 1, "non_finite_magnitude": 1, "dead_band": 1}
@@ -230,7 +231,7 @@ def test_no_more_tasks_at_once_than_asked(site: Site, payload: dict[str, Any], k
         write_partition(tmp_path / "long.safetensors", rows=400, seed=number)
         site.bucket.put(f"25MB/{number}.safetensors", (tmp_path / "long.safetensors").read_bytes())
     run = site.run(payload, max_concurrency=1, batch_size=1)
-    check_whole(run, 4 * 400)
+    check_run(run, 4 * 400)
     spans = sorted((report.started_at, report.ended_at) for report in reports(site, keys))
     assert len(spans) == 4
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans)), spans
@@ -251,7 +252,7 @@ def test_two_runs_at_once_do_not_touch_each_other(site: Site, payload: dict[str,
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(lambda asked, seen: site.run(asked, watch=seen), (payload, other), watchers))
     for run, seen, rows, ranks in zip(runs, watchers, (ROWS, ROWS - 10), ([0, 1, 2, 3], [0, 1, 2]), strict=True):
-        check_whole(run, rows)
+        check_run(run, rows)
         assert seen.of(Planned)[0].run == run.id
         assert seen.ranks_done == ranks
     first, second = ([site.bucket.get(key) for key in run.part_keys()] for run in runs)
@@ -271,13 +272,13 @@ def test_a_second_driver_does_nothing_twice(site: Site, payload: dict[str, Any],
                 outcome.append(error)
 
     seen = Seen(second_comes)
-    check_whole(site.run(payload, watch=seen))
+    check_run(site.run(payload, watch=seen), ROWS)
     assert seen.ranks_done == [0, 1, 2, 3]
     assert [report.attempt for report in reports(site, keys)] == [1] * 4
     (came_to,) = outcome
     if site.name == "aws":  # it watches the run that is under way
         assert not isinstance(came_to, ClaimedError)
-        check_whole(came_to)
+        check_run(came_to, ROWS)
         assert second.ranks_done == [0, 1, 2, 3]
         (started,), (watched,) = seen.of(Started), second.of(Started)
         assert (watched.execution, watched.attached, started.attached) == (started.execution, True, False)
